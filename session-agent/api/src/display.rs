@@ -1,0 +1,1 @@
+//! What roam-display and a viewer say to each other: windows, tiles, input.

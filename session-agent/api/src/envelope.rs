@@ -1,0 +1,1 @@
+//! The outer form of a checkpoint image: magic, version, sections with length and checksum.

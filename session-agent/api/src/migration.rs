@@ -1,0 +1,1 @@
+//! What two keepers say to each other during a move.
