@@ -1,1 +1,16 @@
-//! To be filled.
+//! Checkpoint and restore of a pod from outside, by ptrace and /proc, without privileges.
+//!
+//! Everything here runs on **one thread** of the keeper (ptrace knows its tracer by thread) and blocks;
+//! nothing here does network or keeps state between calls but what its types hold.
+//!
+//! The way out: [`check`] (nothing is frozen) → [`freeze()`] → [`Frozen::capture`] →
+//! `Frozen::send_pages` → `Frozen::thaw` or `Frozen::kill`. While it still runs:
+//! `Tracker` sends memory ahead.
+//! The way back: `Restorer::begin` in a prepared pod → `Restorer::layout` and
+//! `PageSink` as often as wanted → `Restorer::build` → `Prepared::activate`.
+
+pub mod error;
+pub mod kinds;
+pub mod objects;
+pub mod pod;
+pub mod stubs;

@@ -1,1 +1,7 @@
-//! To be filled.
+//! The only `unsafe` code of Roam: one safe wrapper per system call, and what needs machine code.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`batch`] | arrays of system calls and their interpreter |
+
+pub mod batch;

@@ -1,0 +1,97 @@
+//! Shared memory objects: what several processes map, or hold open, as one.
+//!
+//! memfd, shared anonymous memory, POSIX and System V shared memory, unlinked files that are mapped:
+//! each is one object, known by device and inode while it is captured, by [`ObjectId`] in the image.
+//! Its bytes travel like pages of memory (`crate::pages::Space::Object`), never inside the image.
+
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+
+use serde::{Deserialize, Serialize};
+
+/// An object of the image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ObjectId(pub u32);
+
+/// How the object is made anew.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ObjectKind {
+    /// A memfd, or anonymous shared memory, which is carried as one.
+    Memfd {
+        /// As given to memfd_create; shared anonymous memory has none.
+        name: Vec<u8>,
+        /// F_GET_SEALS.
+        seals: u32,
+        /// MFD_HUGETLB and its size bits, else 0.
+        huge: u32,
+    },
+    /// An unlinked file of a file system of the pod; carried as a memfd of this name.
+    Unlinked {
+        /// Its last path.
+        path: Vec<u8>,
+    },
+    /// A System V shared memory segment.
+    SysV {
+        /// Its id, which processes keep using.
+        shmid: i32,
+        /// Its key.
+        key: i32,
+        /// Permission bits.
+        mode: u32,
+    },
+}
+
+/// One object of the image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Object {
+    /// How it is made.
+    pub kind: ObjectKind,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+/// The objects met during a capture.
+#[derive(Debug, Default)]
+pub struct Objects {
+    by_inode: HashMap<(u64, u64), ObjectId>,
+    list: Vec<(Object, Option<OwnedFd>)>,
+}
+
+impl Objects {
+    /// The id of an object met before.
+    #[must_use]
+    pub fn find(&self, device: u64, inode: u64) -> Option<ObjectId> {
+        self.by_inode.get(&(device, inode)).copied()
+    }
+
+    /// Registers an object, or finds it. `file` is a descriptor in this process through which its
+    /// bytes can be read; without one they are read through a process that maps it.
+    pub fn register(&mut self, device: u64, inode: u64, object: Object, file: Option<OwnedFd>) -> ObjectId {
+        if let Some(id) = self.find(device, inode) {
+            let known = &mut self.list[id.0 as usize].1;
+            if known.is_none() {
+                *known = file;
+            }
+            return id;
+        }
+        let id = ObjectId(self.list.len() as u32);
+        self.by_inode.insert((device, inode), id);
+        self.list.push((object, file));
+        id
+    }
+
+    /// All objects, in the order of their ids.
+    pub fn iter(&self) -> impl Iterator<Item = (ObjectId, &Object, Option<&OwnedFd>)> {
+        self.list.iter().enumerate().map(|(i, (o, f))| (ObjectId(i as u32), o, f.as_ref()))
+    }
+
+    /// What goes into the image.
+    #[must_use]
+    pub fn image(&self) -> Vec<Object> {
+        self.list.iter().map(|(o, _)| o.clone()).collect()
+    }
+}
+
+/// The objects of a restore: where each one's descriptor lies in the stubs' shared table.
+#[derive(Debug, Clone, Default)]
+pub struct ObjectSlots(pub HashMap<ObjectId, i32>);

@@ -1,0 +1,27 @@
+//! The stubs of a restore, as the kinds see them: processes that run batches.
+
+use std::os::fd::BorrowedFd;
+
+use roam_sys::batch::{Batch, Done};
+
+use crate::error::Error;
+
+/// The processes of a pod under restore. Until a kind of descriptors splits them, all of them share
+/// one descriptor table, so that what one makes the others have.
+pub trait Stubs {
+    /// The pod pid of the stub that belongs to no process of the session. It is there from first to
+    /// last and is not part of what is restored.
+    fn holder(&self) -> i32;
+
+    /// Runs a batch in the main thread of the stub with this pod pid.
+    ///
+    /// # Errors
+    /// A call that had to succeed and did not, or a stub that died.
+    fn run(&mut self, pid: i32, batch: &Batch) -> Result<Done, Error>;
+
+    /// Brings a descriptor of the keeper into the shared table; returns its number there (close-on-exec).
+    ///
+    /// # Errors
+    /// If the table is full, or a stub died.
+    fn import(&mut self, fd: BorrowedFd<'_>) -> Result<i32, Error>;
+}
