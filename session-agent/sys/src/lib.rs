@@ -3,5 +3,17 @@
 //! | module | what |
 //! |---|---|
 //! | [`batch`] | arrays of system calls and their interpreter |
+//! | [`inject`] | system calls made in a traced process |
+//! | [`memory`] | another process's memory |
+//! | [`pagemap`] | which pages a process has, and which it wrote |
+//! | [`procfs`] | parsers of /proc |
+//! | [`ptrace`] | tracing |
+//! | [`stub`] | the program that a restore turns into a process |
 
 pub mod batch;
+pub mod inject;
+pub mod memory;
+pub mod pagemap;
+pub mod procfs;
+pub mod ptrace;
+pub mod stub;

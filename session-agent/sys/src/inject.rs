@@ -1,0 +1,316 @@
+//! System calls made in another process: one at a time, or by the batch.
+//!
+//! A [`Site`] is a place in the process that holds a `syscall` instruction, for lone calls by
+//! single-stepping (every process has one in its vdso). An [`Area`] is two pages or more mapped
+//! into the process: the batch interpreter, and room for a batch with its data.
+//!
+//! Callers put the thread's registers and signal mask back when they are done ([`Borrowed`] does):
+//! signals stay blocked meanwhile, all but SIGTRAP, which the kernel would otherwise force by
+//! resetting the process's handler.
+
+use std::io;
+
+use crate::batch::{self, Batch, CallFailed, Done};
+use crate::memory;
+use crate::procfs::maps;
+use crate::ptrace::{Registers, Stop, Tracee};
+
+const PAGE: u64 = 4096;
+/// All signals but SIGTRAP (bit 4).
+const QUIET: u64 = !(1 << (libc::SIGTRAP - 1));
+
+/// Why an injection failed.
+#[derive(Debug, thiserror::Error)]
+pub enum InjectError {
+    /// A call that had to succeed did not.
+    #[error(transparent)]
+    Call(#[from] CallFailed),
+    /// ptrace or memory access failed, or the process ended.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// The thread stopped for another reason than the end of the injected code.
+    #[error("the thread stopped unexpectedly: {0:?}")]
+    Odd(Stop),
+}
+
+/// The address of a `syscall` instruction in the traced process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Site(pub u64);
+
+impl Site {
+    /// The one in the process's vdso.
+    ///
+    /// # Errors
+    /// If the process has no vdso, or its memory can't be read.
+    pub fn in_vdso(pid: i32) -> io::Result<Self> {
+        let areas = maps::read(pid)?;
+        let vdso = areas
+            .iter()
+            .find(|a| a.name == b"[vdso]")
+            .ok_or_else(|| io::Error::other(format!("process {pid} has no vdso")))?;
+        Self::in_area(pid, vdso)
+    }
+
+    /// The first one in this area.
+    ///
+    /// # Errors
+    /// If there is none, or its memory can't be read.
+    pub fn in_area(pid: i32, area: &maps::Area) -> io::Result<Self> {
+        let code = memory::read_vec(pid, area.start, area.len() as usize)?;
+        let offset = code
+            .windows(2)
+            .position(|w| w == [0x0f, 0x05])
+            .ok_or_else(|| io::Error::other("no syscall instruction in the vdso"))?;
+        Ok(Self(area.start + offset as u64))
+    }
+
+    /// Makes one system call in the stopped thread and leaves its registers changed.
+    ///
+    /// # Errors
+    /// A ptrace failure or an odd stop; the call's own failure is its negative result.
+    pub fn call(self, thread: Tracee, nr: i64, args: [u64; 6]) -> Result<i64, InjectError> {
+        let mut registers = thread.registers()?;
+        registers.rip = self.0;
+        registers.rax = nr as u64;
+        registers.orig_rax = u64::MAX;
+        [registers.rdi, registers.rsi, registers.rdx, registers.r10, registers.r8, registers.r9] = args;
+        thread.set_registers(&registers)?;
+        thread.step()?;
+        loop {
+            match thread.wait()? {
+                Stop::Signal(libc::SIGTRAP) => break,
+                // A followed clone, or a group stop that was under way: go on to the end of the call.
+                Stop::Event { .. } => thread.step()?,
+                odd => return Err(InjectError::Odd(odd)),
+            }
+        }
+        Ok(thread.registers()?.rax as i64)
+    }
+}
+
+/// Pages in the traced process that hold the interpreter and a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Area {
+    base: u64,
+    len: u64,
+}
+
+impl Area {
+    /// Maps an area: at `at` (which must be free), or where the kernel likes.
+    ///
+    /// # Errors
+    /// If the process can't map it.
+    pub fn install(
+        thread: Tracee,
+        pid: i32,
+        site: Site,
+        at: Option<u64>,
+        len: u64,
+    ) -> Result<Self, InjectError> {
+        let len = len.next_multiple_of(PAGE).max(2 * PAGE);
+        let fixed = if at.is_some() { libc::MAP_FIXED_NOREPLACE } else { 0 };
+        let base = must(
+            "mapping room for injected calls",
+            site.call(
+                thread,
+                libc::SYS_mmap,
+                [
+                    at.unwrap_or(0),
+                    len,
+                    (libc::PROT_READ | libc::PROT_WRITE) as u64,
+                    (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | fixed) as u64,
+                    u64::MAX,
+                    0,
+                ],
+            )?,
+        )? as u64;
+        memory::write(pid, base, batch::interpreter())?;
+        must(
+            "making injected code executable",
+            site.call(
+                thread,
+                libc::SYS_mprotect,
+                [base, PAGE, (libc::PROT_READ | libc::PROT_EXEC) as u64, 0, 0, 0],
+            )?,
+        )?;
+        Ok(Self { base, len })
+    }
+
+    /// First address and length.
+    #[must_use]
+    pub fn range(self) -> (u64, u64) {
+        (self.base, self.len)
+    }
+
+    /// A `syscall` instruction inside the area, for lone calls.
+    #[must_use]
+    pub fn site(self) -> Site {
+        Site(self.base + batch::lone_call_offset())
+    }
+
+    /// How large an encoded batch may be.
+    #[must_use]
+    pub fn room(self) -> u64 {
+        self.len - PAGE
+    }
+
+    /// Runs a batch in the stopped thread and leaves its registers changed.
+    ///
+    /// # Errors
+    /// A call that had to succeed and did not, or a failure of the injection itself.
+    ///
+    /// # Panics
+    /// If the batch is larger than [`Area::room`]; ask before.
+    pub fn run(self, thread: Tracee, pid: i32, batch: &Batch) -> Result<Done, InjectError> {
+        assert!(batch.encoded_len() as u64 <= self.room(), "the batch is larger than its room");
+        let data = self.base + PAGE;
+        let mut bytes = batch.encode(data);
+        memory::write(pid, data, &bytes)?;
+        let mut registers = thread.registers()?;
+        registers.rip = self.base;
+        registers.r12 = data;
+        registers.r13 = batch.len() as u64;
+        registers.orig_rax = u64::MAX;
+        thread.set_registers(&registers)?;
+        thread.resume(0)?;
+        loop {
+            match thread.wait()? {
+                Stop::Signal(libc::SIGTRAP) => break,
+                Stop::Event { .. } => thread.resume(0)?,
+                odd => return Err(InjectError::Odd(odd)),
+            }
+        }
+        memory::read(pid, data, &mut bytes)?;
+        Ok(batch.decode(&bytes)?)
+    }
+
+    /// Unmaps the area by a lone call made elsewhere.
+    ///
+    /// # Errors
+    /// A failure of the injection.
+    pub fn remove(self, thread: Tracee, site: Site) -> Result<(), InjectError> {
+        must(
+            "unmapping injected code",
+            site.call(thread, libc::SYS_munmap, [self.base, self.len, 0, 0, 0, 0])?,
+        )?;
+        Ok(())
+    }
+}
+
+/// Turns a lone call's result into an error that names it.
+///
+/// # Errors
+/// If `ret` is a negative errno.
+pub fn must(what: &'static str, ret: i64) -> Result<i64, CallFailed> {
+    if (-4095..0).contains(&ret) {
+        return Err(CallFailed { what, index: 0, errno: -ret as i32 });
+    }
+    Ok(ret)
+}
+
+/// A thread of a running program that is borrowed for injections: its registers and signal mask are as
+/// they were after [`Borrowed::give_back`].
+#[derive(Debug)]
+pub struct Borrowed {
+    /// The thread.
+    pub thread: Tracee,
+    registers: Registers,
+    mask: u64,
+}
+
+impl Borrowed {
+    /// Remembers registers and mask, and blocks signals.
+    ///
+    /// # Errors
+    /// ESRCH if the thread is gone or not stopped.
+    pub fn take(thread: Tracee) -> io::Result<Self> {
+        let registers = thread.registers()?;
+        let mask = thread.signal_mask()?;
+        thread.set_signal_mask(QUIET)?;
+        Ok(Self { thread, registers, mask })
+    }
+
+    /// Puts everything back.
+    ///
+    /// # Errors
+    /// ESRCH if the thread is gone.
+    pub fn give_back(self) -> io::Result<()> {
+        self.thread.set_registers(&self.registers)?;
+        self.thread.set_signal_mask(self.mask)
+    }
+
+    /// The registers as they were.
+    #[must_use]
+    pub fn registers(&self) -> &Registers {
+        &self.registers
+    }
+
+    /// The signal mask as it was.
+    #[must_use]
+    pub fn mask(&self) -> u64 {
+        self.mask
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ptrace::EXITKILL;
+    use std::process::{Command, Stdio};
+
+    /// A sleeping program, traced, with an area.
+    fn with_victim(test: impl FnOnce(Tracee, i32, Site, Area)) {
+        let mut child = Command::new("sleep").arg("60").stdin(Stdio::null()).spawn().unwrap();
+        let pid = child.id() as i32;
+        let thread = Tracee::seize(pid, EXITKILL).unwrap();
+        thread.interrupt().unwrap();
+        thread.wait().unwrap();
+        let site = Site::in_vdso(pid).unwrap();
+        let borrowed = Borrowed::take(thread).unwrap();
+        let area = Area::install(thread, pid, site, None, 1 << 16).unwrap();
+        test(thread, pid, site, area);
+        area.remove(thread, site).unwrap();
+        borrowed.give_back().unwrap();
+        thread.detach(0).unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    #[test]
+    fn calls_run_in_the_other_process() {
+        with_victim(|thread, pid, site, area| {
+            assert_eq!(site.call(thread, libc::SYS_getpid, [0; 6]).unwrap(), i64::from(pid));
+            assert_eq!(area.site().call(thread, libc::SYS_getpid, [0; 6]).unwrap(), i64::from(pid));
+        });
+    }
+
+    #[test]
+    fn a_batch_passes_results_on() {
+        with_victim(|thread, pid, _, area| {
+            let mut b = Batch::new();
+            let ends = b.room(8);
+            b.must("pipe2", libc::SYS_pipe2, &[ends.into(), 0.into()]);
+            let text = b.data(b"through the pipe");
+            let back = b.room(16);
+            b.must("write", libc::SYS_write, &[batch::Arg::Load32(ends.skip(4)), text.into(), 16.into()]);
+            let read = b.must("read", libc::SYS_read, &[batch::Arg::Load32(ends), back.into(), 16.into()]);
+            let copy = b.must("dup", libc::SYS_dup, &[batch::Arg::Load32(ends)]);
+            b.must("close", libc::SYS_close, &[copy.into()]);
+            let done = area.run(thread, pid, &b).unwrap();
+            assert_eq!(done.ret(read), 16);
+            assert_eq!(done.bytes(back), b"through the pipe");
+        });
+    }
+
+    #[test]
+    fn a_batch_stops_at_the_first_failure() {
+        with_victim(|thread, pid, _, area| {
+            let mut b = Batch::new();
+            b.may("close", libc::SYS_close, &[9999.into()]);
+            b.must("closing a second time", libc::SYS_close, &[9999.into()]);
+            b.must("never", libc::SYS_exit_group, &[0.into()]);
+            let Err(InjectError::Call(failed)) = area.run(thread, pid, &b) else { panic!("must fail") };
+            assert_eq!((failed.what, failed.index, failed.errno), ("closing a second time", 1, libc::EBADF));
+        });
+    }
+}

@@ -1,0 +1,212 @@
+//! Which pages a process has in memory of its own, and which it has written since they were
+//! last looked at: /proc/PID/pagemap with the PAGEMAP_SCAN ioctl (Linux 6.7), or its plain 64-bit
+//! entries where the kernel is older.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt;
+
+const PAGE: u64 = 4096;
+
+/// Page is write-protected no more: written since it was armed.
+const PAGE_IS_WRITTEN: u64 = 1 << 1;
+const PAGE_IS_FILE: u64 = 1 << 2;
+const PAGE_IS_PRESENT: u64 = 1 << 3;
+const PAGE_IS_SWAPPED: u64 = 1 << 4;
+const PAGE_IS_PFNZERO: u64 = 1 << 5;
+
+const PM_SCAN_WP_MATCHING: u64 = 1 << 0;
+const PM_SCAN_CHECK_WPASYNC: u64 = 1 << 1;
+
+/// `_IOWR('f', 16, struct pm_scan_arg)`.
+const PAGEMAP_SCAN: libc::c_ulong = 0xc060_6610;
+
+#[repr(C)]
+#[derive(Default)]
+struct ScanArg {
+    size: u64,
+    flags: u64,
+    start: u64,
+    end: u64,
+    walk_end: u64,
+    vec: u64,
+    vec_len: u64,
+    max_pages: u64,
+    category_inverted: u64,
+    category_mask: u64,
+    category_anyof_mask: u64,
+    return_mask: u64,
+}
+
+#[repr(C)]
+#[derive(Default, Clone, Copy)]
+struct Region {
+    start: u64,
+    end: u64,
+    categories: u64,
+}
+
+/// A run of pages: first address and one past the last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Run {
+    /// First address.
+    pub start: u64,
+    /// One past the last.
+    pub end: u64,
+}
+
+/// /proc/PID/pagemap, open.
+#[derive(Debug)]
+pub struct Pagemap {
+    file: File,
+    scan: bool,
+}
+
+impl Pagemap {
+    /// Opens it.
+    ///
+    /// # Errors
+    /// EACCES without ptrace access, ENOENT if the process is gone.
+    pub fn open(pid: i32) -> io::Result<Self> {
+        let file = File::open(format!("/proc/{pid}/pagemap"))?;
+        Ok(Self { file, scan: scan_supported() })
+    }
+
+    /// Opens it and never uses PAGEMAP_SCAN, as on an old kernel.
+    ///
+    /// # Errors
+    /// As [`Pagemap::open`].
+    pub fn open_plain(pid: i32) -> io::Result<Self> {
+        Ok(Self { file: File::open(format!("/proc/{pid}/pagemap"))?, scan: false })
+    }
+
+    /// The runs of pages in this range that the process has for itself: present or swapped, neither a
+    /// file's nor the zero page. With `of_file`, a file's or shared memory's pages count as well.
+    ///
+    /// # Errors
+    /// As the ioctl or read.
+    pub fn own_pages(&self, start: u64, end: u64, of_file: bool) -> io::Result<Vec<Run>> {
+        if !self.scan {
+            return self.own_pages_plain(start, end, of_file);
+        }
+        // Matching pages have none of the inverted bits set, and one of present or swapped.
+        let excluded = PAGE_IS_PFNZERO | if of_file { 0 } else { PAGE_IS_FILE };
+        self.scan_runs(ScanArg {
+            start,
+            end,
+            category_inverted: excluded,
+            category_mask: excluded,
+            category_anyof_mask: PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
+            return_mask: PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
+            ..ScanArg::default()
+        })
+    }
+
+    /// The runs written since the last call, armed again at once. Pages that were dropped
+    /// (madvise) count as written too.
+    ///
+    /// # Errors
+    /// EPERM if a part of the range is not registered for asynchronous write protection.
+    pub fn written_and_rearm(&self, start: u64, end: u64) -> io::Result<Vec<Run>> {
+        self.scan_runs(ScanArg {
+            flags: PM_SCAN_WP_MATCHING | PM_SCAN_CHECK_WPASYNC,
+            start,
+            end,
+            category_mask: PAGE_IS_WRITTEN,
+            return_mask: PAGE_IS_WRITTEN,
+            ..ScanArg::default()
+        })
+    }
+
+    fn scan_runs(&self, mut arg: ScanArg) -> io::Result<Vec<Run>> {
+        let mut runs: Vec<Run> = Vec::new();
+        let mut regions = vec![Region::default(); 1024];
+        arg.size = size_of::<ScanArg>() as u64;
+        arg.vec = regions.as_mut_ptr() as u64;
+        arg.vec_len = regions.len() as u64;
+        let end = arg.end;
+        while arg.start < end {
+            // SAFETY: arg and the vector it names are live and as large as said.
+            let got = unsafe { libc::ioctl(self.file.as_raw_fd(), PAGEMAP_SCAN, &raw mut arg) };
+            if got < 0 {
+                return Err(io::Error::last_os_error());
+            }
+            for region in &regions[..got as usize] {
+                push(&mut runs, Run { start: region.start, end: region.end });
+            }
+            if arg.walk_end <= arg.start {
+                break;
+            }
+            arg.start = arg.walk_end;
+        }
+        Ok(runs)
+    }
+
+    fn own_pages_plain(&self, start: u64, end: u64, of_file: bool) -> io::Result<Vec<Run>> {
+        const PRESENT: u64 = 1 << 63;
+        const SWAPPED: u64 = 1 << 62;
+        const FILE: u64 = 1 << 61;
+        let mut runs = Vec::new();
+        let mut buffer = vec![0u8; 8 * 8192];
+        let mut at = start;
+        while at < end {
+            let pages = ((end - at) / PAGE).min(8192);
+            let part = &mut buffer[..pages as usize * 8];
+            self.file.read_exact_at(part, at / PAGE * 8)?;
+            for (i, entry) in part.chunks_exact(8).enumerate() {
+                let entry = u64::from_le_bytes(entry.try_into().expect("eight bytes"));
+                if entry & (PRESENT | SWAPPED) != 0 && (of_file || entry & FILE == 0) {
+                    let page = at + i as u64 * PAGE;
+                    push(&mut runs, Run { start: page, end: page + PAGE });
+                }
+            }
+            at += pages * PAGE;
+        }
+        Ok(runs)
+    }
+}
+
+fn push(runs: &mut Vec<Run>, run: Run) {
+    match runs.last_mut() {
+        Some(last) if last.end == run.start => last.end = run.end,
+        _ => runs.push(run),
+    }
+}
+
+/// Whether this kernel has PAGEMAP_SCAN, asked once.
+pub fn scan_supported() -> bool {
+    static SUPPORTED: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
+    *SUPPORTED.get_or_init(|| {
+        let Ok(file) = File::open("/proc/self/pagemap") else { return false };
+        let mut arg = ScanArg { size: size_of::<ScanArg>() as u64, ..ScanArg::default() };
+        // SAFETY: an empty range with no vector; the kernel only checks the argument.
+        let got = unsafe { libc::ioctl(file.as_raw_fd(), PAGEMAP_SCAN, &raw mut arg) };
+        got >= 0 || io::Error::last_os_error().raw_os_error() != Some(libc::ENOTTY)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn touched_pages_are_found_by_both_ways() {
+        let mut block = vec![0u8; 64 * PAGE as usize];
+        let first = (block.as_ptr() as u64).next_multiple_of(PAGE);
+        let offset = (first - block.as_ptr() as u64) as usize;
+        for page in [3usize, 4, 9] {
+            block[offset + page * PAGE as usize] = 1;
+        }
+        let pid = std::process::id() as i32;
+        let (start, end) = (first, first + 32 * PAGE);
+        for map in [Pagemap::open(pid).unwrap(), Pagemap::open_plain(pid).unwrap()] {
+            let runs = map.own_pages(start, end, false).unwrap();
+            let has = |page: u64| {
+                runs.iter().any(|r| r.start <= first + page * PAGE && first + page * PAGE < r.end)
+            };
+            assert!(has(3) && has(4) && has(9), "{runs:?}");
+        }
+        assert!(block[offset + 9 * PAGE as usize] == 1);
+    }
+}
