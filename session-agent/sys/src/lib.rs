@@ -9,8 +9,10 @@
 //! | [`procfs`] | parsers of /proc |
 //! | [`ptrace`] | tracing |
 //! | [`stub`] | the program that a restore turns into a process |
+//! | [`idmap`] | bind mounts with other owners |
 
 pub mod batch;
+pub mod idmap;
 pub mod inject;
 pub mod memory;
 pub mod pagemap;

@@ -1,0 +1,81 @@
+//! Commands inside a machine. `nsenter` enters the namespaces, `setpriv` becomes the user and gives
+//! up every capability; neither looks at the command, so argv arrives as it was given.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use anyhow::{Context, Result, bail};
+
+use super::state::{Machine, USER};
+
+/// A command in the machine as its user, in HOME, with a clean environment and no capabilities.
+/// Arguments are to be added.
+pub fn as_user(machine: &Machine, program: impl AsRef<OsStr>) -> Command {
+    let mut command = enter(machine, &machine.home());
+    let uid = machine.uid().to_string();
+    command.args(["/usr/bin/setpriv", "--reuid", &uid, "--regid", &uid, "--clear-groups"]);
+    command.args(["--inh-caps=-all", "--ambient-caps=-all", "--bounding-set=-all", "--"]);
+    command.arg(program);
+    command.env_clear().envs(environment(machine));
+    if let Some(term) = std::env::var_os("TERM") {
+        command.env("TERM", term);
+    }
+    command
+}
+
+/// A command in the machine as root: only for building it, never for anything of Roam.
+pub fn as_root(machine: &Machine, program: &str) -> Command {
+    let mut command = enter(machine, Path::new("/"));
+    command.arg(program);
+    command
+}
+
+fn enter(machine: &Machine, folder: &Path) -> Command {
+    let mut command = Command::new("nsenter");
+    command.arg("--target").arg(machine.init.pid.to_string());
+    command.args(["--mount", "--uts", "--ipc", "--net", "--pid", "--time"]);
+    command.arg(format!("--wdns={}", folder.display())).arg("--");
+    command
+}
+
+/// The environment of the machine's user, as a log-in would set it.
+#[must_use]
+pub fn environment(machine: &Machine) -> Vec<(String, String)> {
+    let runtime = machine.runtime();
+    let home = machine.home().display().to_string();
+    let path = machine
+        .binaries
+        .iter()
+        .cloned()
+        .chain(["/usr/local/bin", "/usr/bin", "/bin", "/usr/games"].map(PathBuf::from))
+        .map(|folder| folder.display().to_string())
+        .collect::<Vec<_>>()
+        .join(":");
+    [
+        ("HOME", home),
+        ("USER", USER.to_owned()),
+        ("LOGNAME", USER.to_owned()),
+        ("SHELL", "/bin/bash".to_owned()),
+        ("PATH", path),
+        ("LANG", "C.UTF-8".to_owned()),
+        ("DISPLAY", machine.display()),
+        ("XAUTHORITY", runtime.join("Xauthority").display().to_string()),
+        ("DBUS_SESSION_BUS_ADDRESS", format!("unix:path={}", runtime.join("bus").display())),
+        ("XDG_RUNTIME_DIR", runtime.display().to_string()),
+        ("XDG_SESSION_TYPE", "x11".to_owned()),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .to_vec()
+}
+
+/// Runs a command to its end and returns what it printed; an error holds what it complained of.
+pub fn output(command: &mut Command) -> Result<Output> {
+    let output = command.output().with_context(|| format!("{:?} can't be run", command.get_program()))?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        let args: Vec<_> = command.get_args().map(OsStr::to_string_lossy).collect();
+        bail!("`{}` failed ({}): {}", args.join(" "), output.status, said.trim());
+    }
+    Ok(output)
+}

@@ -1,0 +1,80 @@
+//! Small things that stories run inside a machine, where no program at hand does just that.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Subcommand;
+
+/// The group of mDNS, on a port of our own.
+const GROUP: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 251);
+const PORT: u16 = 15353;
+
+/// What can be run.
+#[derive(Debug, Subcommand)]
+pub enum Step {
+    /// Print "listening", then the first words that are said to the group.
+    Hear,
+    /// Say words to the group.
+    Say {
+        /// The words.
+        words: String,
+    },
+    /// Print "listening", then answer so many callers with one word each.
+    Serve {
+        /// Where.
+        address: SocketAddr,
+        /// How many.
+        callers: u32,
+    },
+    /// Call and print what is answered.
+    Call {
+        /// Whom.
+        address: SocketAddr,
+    },
+}
+
+/// Runs one.
+pub fn run(step: &Step) -> ExitCode {
+    match attempt(step) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn attempt(step: &Step) -> std::io::Result<()> {
+    match step {
+        Step::Hear => {
+            let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, PORT))?;
+            socket.join_multicast_v4(&GROUP, &Ipv4Addr::UNSPECIFIED)?;
+            socket.set_read_timeout(Some(Duration::from_secs(20)))?;
+            println!("listening");
+            std::io::stdout().flush()?;
+            let mut bytes = [0; 256];
+            let (length, from) = socket.recv_from(&mut bytes)?;
+            println!("{} from {}", String::from_utf8_lossy(&bytes[..length]), from.ip());
+        }
+        Step::Say { words } => {
+            let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+            socket.send_to(words.as_bytes(), (GROUP, PORT))?;
+        }
+        Step::Serve { address, callers } => {
+            let listener = TcpListener::bind(address)?;
+            println!("listening");
+            std::io::stdout().flush()?;
+            for _ in 0..*callers {
+                listener.accept()?.0.write_all(b"word")?;
+            }
+        }
+        Step::Call { address } => {
+            let mut answer = String::new();
+            TcpStream::connect(address)?.read_to_string(&mut answer)?;
+            println!("{answer}");
+        }
+    }
+    Ok(())
+}
