@@ -154,6 +154,8 @@ mod tests {
             let _ = decode_body::<crate::agent::Request>(&bytes);
             let _ = decode_body::<crate::keeper::Request>(&bytes);
             let _ = decode_body::<crate::agent::Reply>(&bytes);
+            let _ = decode_body::<crate::peer::Request>(&bytes);
+            let _ = decode_body::<crate::peer::Reply>(&bytes);
             if let Ok(head) = <[u8; HEADER_LEN]>::try_from(&bytes[..bytes.len().min(HEADER_LEN)]) {
                 let _ = parse_header(head);
             }

@@ -40,6 +40,12 @@ pub struct RawKey {
     signing: ed25519_dalek::SigningKey,
 }
 
+impl std::fmt::Debug for RawKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "RawKey({})", self.public().short())
+    }
+}
+
 impl RawKey {
     /// The key pair of a seed.
     #[must_use]

@@ -1,0 +1,230 @@
+//! What the app and the command line can ask that concerns no particular session, and which of
+//! their requests are actions on one.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use roam_api::agent::{Answer, Reply, Request, Snapshot};
+use roam_api::error::Failure;
+use roam_api::keeper::{Identity, Request as KeeperRequest};
+use roam_api::peer::Action;
+use roam_api::session::{SessionId, SessionSpec};
+
+use super::keeper::{Keeper, unexpected};
+use super::serve::Channel;
+use super::table::Place;
+use super::{Agent, doctor, spawn, watch};
+
+/// The most that a session's command line and environment may take together, in bytes.
+const MAX_SPEC: usize = 2 << 20;
+
+/// If a request is an action on a session: which, and what.
+///
+/// # Errors
+/// If the session or machine is not known.
+pub fn action(agent: &Agent, request: &Request) -> Result<Option<(SessionId, Action)>, Failure> {
+    let (session, action) = match request {
+        Request::Wait { session } => (session, Action::Wait),
+        Request::Log { session, follow } => (session, Action::Log { follow: *follow }),
+        Request::Stop { session } => (session, Action::Stop),
+        Request::Exec { session, argv } => {
+            if argv.is_empty() {
+                return Err(Failure::wrong_use("There is no command to run."));
+            }
+            (session, Action::Exec { argv: argv.clone() })
+        }
+        Request::Park { session, file } => {
+            if file.as_ref().is_some_and(|file| !Path::new(file).is_absolute()) {
+                return Err(Failure::wrong_use("The file to park in must be an absolute path."));
+            }
+            (session, Action::Park { file: file.clone() })
+        }
+        Request::CancelSend { session } => (session, Action::CancelSend),
+        Request::Resume { what } if !what.starts_with('/') => (what, Action::Resume),
+        _ => return Ok(None),
+    };
+    let id = agent.core().table.resolve(session)?;
+    Ok(Some((id, action)))
+}
+
+/// Carries out a request.
+///
+/// # Errors
+/// What the person shall read.
+pub async fn handle(agent: Arc<Agent>, request: Request) -> Result<Answer, Failure> {
+    match request {
+        Request::Run(spec) => run(&agent, spec).await,
+        Request::List => Ok(Answer::Sessions(agent.core().table.list())),
+        Request::Resume { what } => resume_file(&agent, what).await,
+        Request::Doctor => tokio::task::spawn_blocking(doctor::run)
+            .await
+            .map(Answer::Doctor)
+            .map_err(|error| Failure::undone(format!("The checks failed: {error}."))),
+        other => Err(Failure::wrong_use(format!("The agent can't do this here: {other:?}."))),
+    }
+}
+
+/// Sends the whole picture, now and after every change, until the client leaves.
+pub async fn watch(agent: &Agent, channel: &mut Channel) {
+    let mut changes = agent.changes();
+    let mut last: Option<Snapshot> = None;
+    loop {
+        changes.mark_unchanged();
+        let snapshot = snapshot(agent);
+        if last.as_ref() != Some(&snapshot) {
+            if channel.say(&Reply::Snapshot(snapshot.clone())).await.is_err() {
+                return;
+            }
+            last = Some(snapshot);
+        }
+        tokio::select! {
+            changed = changes.changed() => if changed.is_err() { return },
+            () = channel.closed() => return,
+        }
+    }
+}
+
+/// Everything the app shows.
+fn snapshot(agent: &Agent) -> Snapshot {
+    let core = agent.core();
+    Snapshot { machine: agent.name.clone(), sessions: core.table.list(), ..Snapshot::default() }
+}
+
+async fn run(agent: &Arc<Agent>, mut spec: SessionSpec) -> Result<Answer, Failure> {
+    check(&spec)?;
+    let program = spec.argv[0].clone();
+    spec.name = agent.core().table.promise(&spec.name, &program)?;
+    let name = spec.name.clone();
+    let started = start(agent, spec).await;
+    agent.core().table.keep_promise(&name);
+    started.map(|()| Answer::Started { name })
+}
+
+fn check(spec: &SessionSpec) -> Result<(), Failure> {
+    if spec.argv.first().is_none_or(Vec::is_empty) {
+        return Err(Failure::wrong_use("There is no program to start."));
+    }
+    if !spec.cwd.starts_with(b"/") {
+        return Err(Failure::wrong_use("The working folder must be an absolute path."));
+    }
+    let strings = spec.argv.iter().chain(spec.env.keys()).chain(spec.env.values()).chain([&spec.cwd]);
+    if strings.clone().any(|bytes| bytes.contains(&0)) {
+        return Err(Failure::wrong_use("The command, its environment or its folder contains a zero byte."));
+    }
+    if strings.map(|bytes| bytes.len() + 1).sum::<usize>() > MAX_SPEC {
+        return Err(Failure::wrong_use("The command and its environment are longer than 2 MiB."));
+    }
+    Ok(())
+}
+
+async fn start(agent: &Arc<Agent>, spec: SessionSpec) -> Result<(), Failure> {
+    let id = SessionId { home: agent.key(), number: rand::random() };
+    let identity = identity(agent, id, 1, agent.name.clone());
+    let runtime = agent.paths.session_runtime(&id);
+    let state = agent.paths.session_state(&id);
+    first_request(agent, &runtime, &state, &KeeperRequest::Start { identity, spec }).await
+}
+
+/// Who a session is when it is hosted here.
+#[must_use]
+pub fn identity(agent: &Agent, id: SessionId, generation: u64, home: String) -> Identity {
+    Identity { id, generation, home, host: agent.name.clone() }
+}
+
+/// Starts a keeper, gives it its first request, and follows it. Leaves nothing if that fails.
+///
+/// # Errors
+/// The keeper's failure.
+pub async fn first_request(
+    agent: &Arc<Agent>,
+    runtime: &Path,
+    state: &Path,
+    request: &KeeperRequest,
+) -> Result<(), Failure> {
+    let begun = async {
+        let stream = spawn::keeper(runtime, state).await?;
+        Keeper { stream }.ask(request).await
+    };
+    match begun.await {
+        Ok(
+            roam_api::keeper::Answer::Ok
+            | roam_api::keeper::Answer::Listening
+            | roam_api::keeper::Answer::Info(_),
+        ) => {
+            watch::follow_new(agent, runtime.to_owned()).await;
+            Ok(())
+        }
+        Ok(other) => Err(unexpected(&other)),
+        Err(failure) => {
+            // The keeper ends by itself when its first request fails, and takes its sockets along.
+            watch::clean_up(runtime).await;
+            Err(failure)
+        }
+    }
+}
+
+/// Wakes the session that sleeps in a file.
+async fn resume_file(agent: &Arc<Agent>, file: String) -> Result<Answer, Failure> {
+    let id = agent.core().table.parked_in(&file).ok_or_else(|| {
+        let exists = Path::new(&file).exists();
+        let what = if exists { "is not a session that was parked on this machine" } else { "does not exist" };
+        Failure::wrong_use(format!("{file} {what}.")).next("`roam list` shows the parked sessions.")
+    })?;
+    resume(agent, id).await
+}
+
+/// Wakes a session that was parked here.
+///
+/// # Errors
+/// If its file is gone or can't be restored; it stays parked then.
+pub async fn resume(agent: &Arc<Agent>, id: SessionId) -> Result<Answer, Failure> {
+    let (place, info) = {
+        let core = agent.core();
+        (core.table.place(&id), core.table.info(&id).cloned())
+    };
+    let (Some(Place::Parked(file)), Some(info)) = (place, info) else {
+        return Err(
+            Failure::wrong_use("This session does not sleep.").next("`roam list` shows what it does.")
+        );
+    };
+    if !Path::new(&file).is_file() {
+        return Err(Failure::refused(format!("The file {file}, in which {} sleeps, is gone.", info.name))
+            .next("Put it back and try again."));
+    }
+    let identity = identity(agent, id, info.generation + 1, info.home);
+    let runtime = agent.paths.session_runtime(&id);
+    let request = KeeperRequest::Resume { identity, file };
+    first_request(agent, &runtime, &agent.paths.session_state(&id), &request).await?;
+    agent.change(|core| core.table.unpark(&id));
+    agent.remember();
+    Ok(Answer::Started { name: info.name })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_can_not_be_started_is_refused_before_anything_is_made() {
+        let good = SessionSpec {
+            name: String::new(),
+            argv: vec![b"true".to_vec()],
+            env: [(b"A".to_vec(), b"B".to_vec())].into(),
+            cwd: b"/".to_vec(),
+            umask: 0o22,
+            screen: false,
+            publish: vec![],
+        };
+        check(&good).unwrap();
+        let bad = [
+            SessionSpec { argv: vec![], ..good.clone() },
+            SessionSpec { argv: vec![vec![]], ..good.clone() },
+            SessionSpec { cwd: b"here".to_vec(), ..good.clone() },
+            SessionSpec { argv: vec![b"a\0b".to_vec()], ..good.clone() },
+            SessionSpec { argv: vec![b"a".to_vec(), vec![b'x'; MAX_SPEC]], ..good },
+        ];
+        for spec in bad {
+            assert!(check(&spec).is_err());
+        }
+    }
+}

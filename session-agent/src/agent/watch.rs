@@ -1,0 +1,160 @@
+//! Following every keeper of this machine.
+//!
+//! One task per session folder holds a `Watch` conversation with its keeper and tells the table.
+//! When the conversation ends, the keeper's socket says why: if it refuses while the pod's init
+//! still listens, the keeper has died, and a new one is started and adopts the pod; if init is gone
+//! too, the session is over and its sockets' folder is removed. A new agent finds its keepers the
+//! same way.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use roam_api::keeper::{Answer, Reply, Request};
+use roam_api::session::{SessionId, SessionInfo, SessionState};
+
+use super::keeper::{Alive, Keeper, alive};
+use super::{Agent, spawn};
+
+/// How often in a row a keeper is started again for one session.
+const MAX_RESTARTS: u32 = 5;
+
+/// Follows the keepers of all session folders that are there, and waits for their first words.
+pub async fn find_again(agent: &Arc<Agent>) {
+    let Ok(folders) = std::fs::read_dir(agent.paths.runtime.join("sessions")) else { return };
+    let mut first_words = Vec::new();
+    for folder in folders.flatten() {
+        let (told, first) = tokio::sync::oneshot::channel();
+        tokio::spawn(follow(agent.clone(), folder.path(), Some(told)));
+        first_words.push(first);
+    }
+    // A client must not be told that its session is unknown only because the agent is new.
+    let all = async {
+        for first in first_words {
+            let _ = first.await;
+        }
+    };
+    if tokio::time::timeout(Duration::from_secs(3), all).await.is_err() {
+        tracing::warn!("a keeper takes long to answer");
+    }
+}
+
+/// Follows a keeper that was started just now, and waits until the table knows it.
+pub async fn follow_new(agent: &Arc<Agent>, runtime: PathBuf) {
+    let (told, first) = tokio::sync::oneshot::channel();
+    tokio::spawn(follow(agent.clone(), runtime, Some(told)));
+    let _ = tokio::time::timeout(Duration::from_secs(5), first).await;
+}
+
+type Told = Option<tokio::sync::oneshot::Sender<()>>;
+
+async fn follow(agent: Arc<Agent>, runtime: PathBuf, mut told: Told) {
+    let mut last: Option<SessionInfo> = None;
+    let mut restarts = 0;
+    loop {
+        if listen(&agent, &runtime, &mut last, &mut told).await {
+            restarts = 0;
+        }
+        let keeper = alive(&runtime.join("keeper.sock")).await;
+        if keeper == Alive::Yes {
+            // It closed this one conversation only; do not hammer it.
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            continue;
+        }
+        if is_over(&agent, last.as_ref()) || alive(&runtime.join("init.sock")).await == Alive::No {
+            break;
+        }
+        restarts += 1;
+        if restarts > MAX_RESTARTS {
+            tracing::error!(folder = %runtime.display(), "the session's keeper keeps dying; giving up");
+            break;
+        }
+        tracing::warn!(folder = %runtime.display(), "the session's keeper has died; starting another");
+        if let Err(failure) = adopt(&agent, &runtime).await {
+            tracing::error!(%failure, "the session could not be taken over");
+            tokio::time::sleep(Duration::from_millis(500) * restarts).await;
+        }
+    }
+    end(&agent, &runtime, last.as_ref());
+}
+
+/// One conversation with the keeper. True if it said anything.
+async fn listen(agent: &Agent, runtime: &Path, last: &mut Option<SessionInfo>, told: &mut Told) -> bool {
+    let Ok(mut keeper) = Keeper::connect(runtime).await else { return false };
+    if keeper.say(&Request::Watch).await.is_err() {
+        return false;
+    }
+    let mut heard = false;
+    while let Ok(Reply::Info(info)) = keeper.hear().await {
+        heard = true;
+        *last = Some(info.clone());
+        agent.change(|core| core.table.heard_here(info));
+        if let Some(told) = told.take() {
+            let _ = told.send(());
+        }
+    }
+    heard
+}
+
+/// Whether the session's pod has no further business on this machine.
+fn is_over(agent: &Agent, last: Option<&SessionInfo>) -> bool {
+    use super::table::Place;
+    let Some(info) = last else { return false };
+    matches!(info.state, SessionState::Ended { .. })
+        || matches!(
+            agent.core().table.place(&info.id),
+            Some(Place::There(_) | Place::Parked(_) | Place::Ended(_))
+        )
+}
+
+async fn adopt(agent: &Agent, runtime: &Path) -> Result<(), roam_api::error::Failure> {
+    let state = agent.paths.state.join("sessions").join(runtime.file_name().unwrap_or_default());
+    let stream = spawn::keeper(runtime, &state).await?;
+    let answer = Keeper { stream }.ask(&Request::Adopt { host: agent.name.clone() }).await?;
+    if let Answer::Info(info) = answer {
+        agent.change(|core| core.table.heard_here(info));
+    }
+    Ok(())
+}
+
+fn end(agent: &Agent, runtime: &Path, last: Option<&SessionInfo>) {
+    remove_folder(runtime);
+    if let Some(info) = last {
+        agent.change(|core| core.table.gone_here(&info.id));
+        agent.remember();
+    }
+}
+
+/// Removes the sockets' folder of a session whose keeper and init are gone.
+pub fn remove_folder(runtime: &Path) {
+    if let Err(error) = std::fs::remove_dir_all(runtime)
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        tracing::warn!(folder = %runtime.display(), %error, "a session's folder can't be removed");
+    }
+}
+
+/// Waits until a session has left the table's `here`, or the time is over.
+pub async fn until_gone(agent: &Agent, id: &SessionId, limit: Duration) {
+    let mut changes = agent.changes();
+    let gone = async {
+        while agent.paths.session_runtime(id).exists() {
+            if changes.changed().await.is_err() {
+                return;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(limit, gone).await;
+}
+
+/// Removes the folder of a keeper whose first request failed, once that keeper is gone.
+pub async fn clean_up(runtime: &Path) {
+    let gone = async {
+        while alive(&runtime.join("keeper.sock")).await == Alive::Yes {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    if tokio::time::timeout(Duration::from_secs(10), gone).await.is_ok() {
+        remove_folder(runtime);
+    }
+}
