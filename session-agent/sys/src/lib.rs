@@ -3,6 +3,7 @@
 //! | module | what |
 //! |---|---|
 //! | [`batch`] | arrays of system calls and their interpreter |
+//! | [`descriptor`] | descriptors of this and other processes: duplicate, compare, look at |
 //! | [`inject`] | system calls made in a traced process |
 //! | [`memory`] | another process's memory |
 //! | [`pagemap`] | which pages a process has, and which it wrote |
@@ -12,6 +13,7 @@
 //! | [`idmap`] | bind mounts with other owners |
 
 pub mod batch;
+pub mod descriptor;
 pub mod idmap;
 pub mod inject;
 pub mod memory;
@@ -19,3 +21,5 @@ pub mod pagemap;
 pub mod procfs;
 pub mod ptrace;
 pub mod stub;
+#[doc(hidden)]
+pub mod testing;

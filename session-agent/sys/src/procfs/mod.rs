@@ -1,5 +1,6 @@
 //! /proc, read: pure parsers on text, one file per format, and thin readers around them.
 
+pub mod fdinfo;
 pub mod maps;
 pub mod stat;
 pub mod status;
