@@ -9,6 +9,7 @@
 //! The way back: `Restorer::begin` in a prepared pod → `Restorer::layout` and
 //! `PageSink` as often as wanted → `Restorer::build` → `Prepared::activate`.
 
+pub mod content;
 pub mod error;
 pub mod kinds;
 pub mod objects;

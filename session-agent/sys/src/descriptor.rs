@@ -109,8 +109,7 @@ pub fn stat_at(dir: BorrowedFd<'_>, path: &CStr) -> io::Result<libc::stat> {
     // SAFETY: as in `stat`; the path is a terminated string.
     unsafe {
         let mut stat: libc::stat = std::mem::zeroed();
-        let ret =
-            libc::fstatat(dir.as_raw_fd(), path.as_ptr(), &raw mut stat, libc::AT_SYMLINK_NOFOLLOW);
+        let ret = libc::fstatat(dir.as_raw_fd(), path.as_ptr(), &raw mut stat, libc::AT_SYMLINK_NOFOLLOW);
         check(ret.into())?;
         Ok(stat)
     }
@@ -148,10 +147,8 @@ pub fn read_at(dir: BorrowedFd<'_>, path: &CStr, text: &mut Vec<u8>) -> io::Resu
         let n = read(file.as_fd(), &mut text[old..]).inspect_err(|_| text.truncate(old))?;
         text.truncate(old + n);
         // The kernel ends short what fits one page; a full buffer may have more behind it.
-        if n < 1024 {
-            if n == 0 || text.len() < 1024 {
-                return Ok(());
-            }
+        if n == 0 || text.len() < 1024 {
+            return Ok(());
         }
     }
 }
@@ -311,10 +308,7 @@ pub fn timerfd_time(fd: BorrowedFd<'_>) -> io::Result<[(i64, i64); 2]> {
         check(libc::timerfd_gettime(fd.as_raw_fd(), &raw mut spec).into())?;
         spec
     };
-    Ok([
-        (spec.it_value.tv_sec, spec.it_value.tv_nsec),
-        (spec.it_interval.tv_sec, spec.it_interval.tv_nsec),
-    ])
+    Ok([(spec.it_value.tv_sec, spec.it_value.tv_nsec), (spec.it_interval.tv_sec, spec.it_interval.tv_nsec)])
 }
 
 #[cfg(test)]

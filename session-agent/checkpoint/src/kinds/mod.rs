@@ -1,3 +1,17 @@
 //! One file per kernel object: its state, how it is captured, how it is made anew, its tests.
 
+mod build;
 pub mod descriptors;
+pub mod device;
+pub mod directory;
+pub mod eventfd;
+pub mod external;
+mod gather;
+pub mod kernel_file;
+pub mod memory_file;
+pub mod open_file;
+mod paths;
+pub mod pipe;
+pub mod regular;
+#[cfg(test)]
+mod testing;

@@ -1,0 +1,290 @@
+//! Making open files anew in the table that all stubs share.
+//!
+//! Every open file gets a **slot**: a number above all that the image uses, known before anything is
+//! made, so that kinds can refer to one another without waiting for results. Calls are collected and
+//! run together.
+
+use std::collections::{HashMap, HashSet};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use roam_sys::batch::{Arg, Batch, Done};
+
+use super::descriptors::{Descriptors, OpenFile};
+use super::open_file::FileId;
+use crate::error::Error;
+use crate::objects::{ObjectId, ObjectSlots};
+use crate::pod::{ExternalName, Externals, Pod};
+use crate::stubs::Stubs;
+
+/// A batch is run when it holds this many calls…
+const CALLS: usize = 600;
+/// …or this much data.
+const BYTES: usize = 64 << 10;
+/// Of long data, this much goes into one call.
+pub const PIECE: usize = 32 << 10;
+
+/// A restore of descriptors in progress.
+pub struct Build<'a> {
+    /// What is restored.
+    pub image: &'a Descriptors,
+    /// Where.
+    pub pod: &'a dyn Pod,
+    stubs: &'a mut dyn Stubs,
+    objects: &'a ObjectSlots,
+    externals: &'a mut dyn Externals,
+    pids: HashSet<i32>,
+    base: i32,
+    extra: i32,
+    end: i32,
+    batch: Batch,
+    bytes: usize,
+    made: Vec<bool>,
+    anchors: HashMap<FileId, [i32; 2]>,
+    taken: HashMap<FileId, [bool; 2]>,
+}
+
+impl<'a> Build<'a> {
+    /// Finds room in the shared table.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn new(
+        image: &'a Descriptors,
+        stubs: &'a mut dyn Stubs,
+        objects: &'a ObjectSlots,
+        pod: &'a dyn Pod,
+        externals: &'a mut dyn Externals,
+    ) -> Result<Self, Error> {
+        let files = image.files.len() as i32;
+        let highest = image
+            .tables
+            .iter()
+            .flat_map(|t| t.entries.iter().map(|e| e.number))
+            .chain(objects.0.values().copied())
+            .max();
+        let base = (highest.unwrap_or(0) + 1).max(64);
+        let room = files * 3 + 64;
+        let base = free_room(stubs, base, room)?;
+        Ok(Self {
+            pids: image.tables.iter().map(|t| t.pid).collect(),
+            made: vec![false; image.files.len()],
+            image,
+            pod,
+            stubs,
+            objects,
+            externals,
+            base,
+            extra: base + files,
+            end: base + room,
+            batch: Batch::new(),
+            bytes: 0,
+            anchors: HashMap::new(),
+            taken: HashMap::new(),
+        })
+    }
+
+    /// Closes the slots in the shared table: what no process holds ends here.
+    ///
+    /// # Errors
+    /// If a call fails.
+    pub fn clear(mut self) -> Result<(), Error> {
+        let range = [self.base.into(), (self.end - 1).into(), 0u32.into()];
+        self.batch(0)?.must("closing", libc::SYS_close_range, &range);
+        self.flush()
+    }
+
+    /// The number of an open file in the shared table.
+    #[must_use]
+    pub fn slot(&self, id: FileId) -> i32 {
+        self.base + id.0 as i32
+    }
+
+    /// The first number that is used for slots.
+    #[must_use]
+    pub fn base(&self) -> i32 {
+        self.base
+    }
+
+    /// A number for something that is needed during the restore only.
+    ///
+    /// # Errors
+    /// If there are none left.
+    pub fn extra_slot(&mut self) -> Result<i32, Error> {
+        if self.extra == self.end {
+            return Err(Error::Image("it needs too many helper descriptors".into()));
+        }
+        self.extra += 1;
+        Ok(self.extra - 1)
+    }
+
+    /// The open file with this id.
+    ///
+    /// # Errors
+    /// If the image has none.
+    pub fn file(&self, id: FileId) -> Result<&'a OpenFile, Error> {
+        self.image
+            .files
+            .get(id.0 as usize)
+            .ok_or_else(|| Error::Image(format!("open file {} does not exist", id.0)))
+    }
+
+    /// Marks a file as made; false if it was before.
+    pub fn mark_made(&mut self, id: FileId) -> bool {
+        !std::mem::replace(&mut self.made[id.0 as usize], true)
+    }
+
+    /// Whether a file has been made.
+    #[must_use]
+    pub fn is_made(&self, id: FileId) -> bool {
+        self.made.get(id.0 as usize).copied().unwrap_or(false)
+    }
+
+    /// The batch of the holder, with room for a few calls and this much data.
+    ///
+    /// # Errors
+    /// If the calls before, which are run when there is no room, failed.
+    pub fn batch(&mut self, data: usize) -> Result<&mut Batch, Error> {
+        if self.batch.len() >= CALLS || self.bytes + data > BYTES {
+            self.flush()?;
+        }
+        self.bytes += data;
+        Ok(&mut self.batch)
+    }
+
+    /// Moves a new descriptor to its slot.
+    pub fn place(&mut self, new: impl Into<Arg>, slot: i32) {
+        place(&mut self.batch, new, slot);
+    }
+
+    /// Runs what was collected.
+    ///
+    /// # Errors
+    /// A call that had to succeed and did not.
+    pub fn flush(&mut self) -> Result<(), Error> {
+        if !self.batch.is_empty() {
+            let batch = std::mem::take(&mut self.batch);
+            self.bytes = 0;
+            self.stubs.run(self.stubs.holder(), &batch)?;
+        }
+        Ok(())
+    }
+
+    /// Runs a batch in the process with this pid, or in the holder if there is none; what was
+    /// collected goes first.
+    ///
+    /// # Errors
+    /// A call that had to succeed and did not.
+    pub fn run(&mut self, pid: Option<i32>, batch: &Batch) -> Result<Done, Error> {
+        self.flush()?;
+        let pid = pid.filter(|p| self.pids.contains(p)).unwrap_or_else(|| self.stubs.holder());
+        self.stubs.run(pid, batch)
+    }
+
+    /// Whether a process with this pid is restored.
+    #[must_use]
+    pub fn has_process(&self, pid: i32) -> bool {
+        self.pids.contains(&pid)
+    }
+
+    /// Brings a descriptor of this process into the slot.
+    ///
+    /// # Errors
+    /// If a call fails.
+    pub fn import(&mut self, fd: BorrowedFd<'_>, slot: i32) -> Result<(), Error> {
+        let number = self.stubs.import(fd)?;
+        self.batch(0)?;
+        self.place(number, slot);
+        Ok(())
+    }
+
+    /// The pod's side of something that the keeper holds the other side of.
+    ///
+    /// # Errors
+    /// If the keeper does not have it.
+    pub fn external(&mut self, name: &ExternalName, slot: i32) -> Result<(), Error> {
+        let file: OwnedFd =
+            self.externals.provide(name).map_err(|e| Error::system(format!("making {} anew", name.0), e))?;
+        self.import(file.as_fd(), slot)
+    }
+
+    /// The slot of a shared object.
+    ///
+    /// # Errors
+    /// If the image has no such object.
+    pub fn object(&self, id: ObjectId) -> Result<i32, Error> {
+        self.objects
+            .0
+            .get(&id)
+            .copied()
+            .ok_or_else(|| Error::Image(format!("shared object {} does not exist", id.0)))
+    }
+
+    /// Remembers two helper slots for the file that others refer to.
+    pub fn set_anchor(&mut self, of: FileId, slots: [i32; 2]) {
+        self.anchors.insert(of, slots);
+    }
+
+    /// The helper slots of another file.
+    ///
+    /// # Errors
+    /// If that file has none: the image refers to the wrong one.
+    pub fn anchor(&self, of: FileId) -> Result<[i32; 2], Error> {
+        self.anchors
+            .get(&of)
+            .copied()
+            .ok_or_else(|| Error::Image(format!("open file {} is not what another takes it for", of.0)))
+    }
+
+    /// True once for each end of an anchor: for whoever takes it as it is.
+    pub fn take_anchor(&mut self, of: FileId, index: usize) -> bool {
+        !std::mem::replace(&mut self.taken.entry(of).or_default()[index], true)
+    }
+
+    /// Opens a path (or `/proc/self/fd/N`) of the pod into the slot, at this position.
+    ///
+    /// # Errors
+    /// If earlier calls failed.
+    pub fn open(&mut self, path: &[u8], flags: i32, position: i64, slot: i32) -> Result<(), Error> {
+        let batch = self.batch(path.len() + 1)?;
+        let path = batch.c_string(path);
+        let flags = flags | libc::O_CLOEXEC | libc::O_NOCTTY;
+        let open = [libc::AT_FDCWD.into(), path.into(), flags.into(), 0u32.into()];
+        let fd = batch.must("opening a file", libc::SYS_openat, &open);
+        self.place(fd, slot);
+        if position != 0 && flags & libc::O_PATH == 0 {
+            let seek = [slot.into(), position.into(), libc::SEEK_SET.into()];
+            self.batch(0)?.must("setting a file position", libc::SYS_lseek, &seek);
+        }
+        Ok(())
+    }
+}
+
+/// Moves a new descriptor to its slot.
+pub fn place(batch: &mut Batch, new: impl Into<Arg>, slot: i32) {
+    let new = new.into();
+    batch.must("placing a descriptor", libc::SYS_dup3, &[new, slot.into(), libc::O_CLOEXEC.into()]);
+    batch.may("closing", libc::SYS_close, &[new]);
+}
+
+/// The first place from `base` on with so many free numbers.
+fn free_room(stubs: &mut dyn Stubs, base: i32, room: i32) -> Result<i32, Error> {
+    let mut base = base;
+    for _ in 0..8 {
+        let mut highest = None;
+        let numbers: Vec<i32> = (base..base + room).collect();
+        for part in numbers.chunks(CALLS) {
+            let mut batch = Batch::new();
+            let asked: Vec<_> = part
+                .iter()
+                .map(|&n| (n, batch.may("looking", libc::SYS_fcntl, &[n.into(), libc::F_GETFD.into()])))
+                .collect();
+            let done = stubs.run(stubs.holder(), &batch)?;
+            highest = asked.iter().filter(|(_, r)| done.ret(*r) >= 0).map(|(n, _)| *n).max().or(highest);
+        }
+        match highest {
+            None => return Ok(base),
+            Some(taken) => base = taken + 1,
+        }
+    }
+    Err(Error::Image("there is no room for its descriptors".into()))
+}

@@ -1,0 +1,291 @@
+//! Finding the distinct open files of the session.
+//!
+//! Every descriptor is duplicated into this process. Those that look alike (device, inode, position,
+//! flags and whatever fdinfo says) are compared by kcmp, which orders them, so that a hundred
+//! look-alikes cost a binary search each.
+
+use std::cell::OnceCell;
+use std::collections::HashMap;
+use std::ffi::CStr;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
+
+use roam_sys::descriptor;
+use roam_sys::procfs::fdinfo::{FdInfo, Lock};
+
+use super::descriptors::Holder;
+use super::open_file::{FileId, Look};
+use crate::error::Error;
+use crate::objects::Objects;
+use crate::pod::{ExternalName, Externals, Pod};
+
+/// One descriptor of a process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Its number.
+    pub number: i32,
+    /// Its open file.
+    pub file: FileId,
+    /// Close-on-exec.
+    pub cloexec: bool,
+    /// The locks that fdinfo shows for this process.
+    pub locks: Vec<Lock>,
+}
+
+/// All that is known of the session's descriptors before any kind is asked.
+pub struct Known<'a> {
+    /// The processes.
+    pub holders: &'a [Holder],
+    /// The pod.
+    pub pod: &'a dyn Pod,
+    /// The distinct open files; their index is their [`FileId`].
+    pub looks: Vec<Rc<Look>>,
+    /// Which of them the keeper holds the other side of.
+    pub externals: Vec<Option<ExternalName>>,
+    /// The descriptors of each process.
+    pub tables: Vec<Vec<Entry>>,
+    /// The pod's file tree.
+    pub root: OwnedFd,
+    alike: HashMap<(u64, u64, i64, i32, String), Vec<FileId>>,
+    inodes: HashMap<(u64, u64), Vec<FileId>>,
+    pids: HashMap<i32, i32>,
+    fdinfo: OnceCell<OwnedFd>,
+}
+
+/// A capture in progress.
+pub struct Capture<'a> {
+    /// What was found before.
+    pub known: Known<'a>,
+    /// Shared memory met so far.
+    pub objects: &'a mut Objects,
+    /// The file under which the state of several open files is kept: the first of a pipe's ends.
+    firsts: HashMap<(u64, u64), FileId>,
+}
+
+impl<'a> Capture<'a> {
+    /// Begins a capture.
+    pub fn new(known: Known<'a>, objects: &'a mut Objects) -> Self {
+        Self { known, objects, firsts: HashMap::new() }
+    }
+
+    /// For what several open files share: `None` for the first that asks, else the first's id.
+    pub fn first_of(&mut self, key: (u64, u64), me: FileId) -> Option<FileId> {
+        match self.firsts.entry(key) {
+            std::collections::hash_map::Entry::Occupied(first) => Some(*first.get()),
+            std::collections::hash_map::Entry::Vacant(place) => {
+                place.insert(me);
+                None
+            }
+        }
+    }
+}
+
+/// Duplicates and compares every descriptor of these processes. With `running`, descriptors that
+/// vanish meanwhile are left out.
+///
+/// # Errors
+/// If a process can't be read.
+pub fn gather<'a>(
+    holders: &'a [Holder],
+    pod: &'a dyn Pod,
+    externals: &dyn Externals,
+    running: bool,
+) -> Result<Known<'a>, Error> {
+    let root = open_dir(&pod.root().to_string_lossy(), libc::O_PATH)
+        .map_err(|e| Error::system("opening the pod's file tree", e))?;
+    let mut known = Known {
+        holders,
+        pod,
+        looks: Vec::new(),
+        externals: Vec::new(),
+        tables: Vec::with_capacity(holders.len()),
+        root,
+        alike: HashMap::new(),
+        inodes: HashMap::new(),
+        pids: holders.iter().map(|h| (h.host.as_raw(), h.pid)).collect(),
+        fdinfo: OnceCell::new(),
+    };
+    let mut text = Vec::new();
+    for (index, holder) in holders.iter().enumerate() {
+        match known.read_table(index, holder, externals, &mut text, running) {
+            Ok(table) => known.tables.push(table),
+            Err(e) if running && gone(&e) => known.tables.push(Vec::new()),
+            Err(e) => {
+                let what = format!("reading the descriptors of process {} ({})", holder.pid, holder.name);
+                return Err(Error::system(what, e));
+            }
+        }
+    }
+    Ok(known)
+}
+
+fn gone(e: &io::Error) -> bool {
+    matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ESRCH | libc::EBADF | libc::EACCES))
+}
+
+fn open_dir(path: &str, flags: i32) -> io::Result<OwnedFd> {
+    nix::fcntl::open(
+        path,
+        nix::fcntl::OFlag::from_bits_retain(flags | libc::O_DIRECTORY | libc::O_CLOEXEC),
+        nix::sys::stat::Mode::empty(),
+    )
+    .map_err(Into::into)
+}
+
+impl Known<'_> {
+    fn read_table(
+        &mut self,
+        index: usize,
+        holder: &Holder,
+        externals: &dyn Externals,
+        text: &mut Vec<u8>,
+        running: bool,
+    ) -> io::Result<Vec<Entry>> {
+        let numbers = {
+            let dir = open_dir(&format!("/proc/{}/fd", holder.host), libc::O_RDONLY)?;
+            descriptor::list(dir.as_fd())?
+        };
+        let infos = open_dir(&format!("/proc/{}/fdinfo", holder.host), libc::O_RDONLY)?;
+        let mut table = Vec::with_capacity(numbers.len());
+        for number in numbers {
+            let one = descriptor::pidfd_getfd(holder.pidfd.as_fd(), number)
+                .and_then(|file| Ok((file, read_info(infos.as_fd(), number, text)?)));
+            let (file, info) = match one {
+                Ok(one) => one,
+                Err(e) if running && gone(&e) => continue,
+                Err(e) => return Err(e),
+            };
+            let (cloexec, locks) = (info.cloexec, info.locks.clone());
+            let file = self.intern(file, info, (index, number), false, externals)?;
+            table.push(Entry { number, file, cloexec, locks });
+        }
+        table.sort_by_key(|e| e.number);
+        Ok(table)
+    }
+
+    /// The id of an open file, known already or new.
+    fn intern(
+        &mut self,
+        file: OwnedFd,
+        info: FdInfo,
+        holder: (usize, i32),
+        in_flight: bool,
+        externals: &dyn Externals,
+    ) -> io::Result<FileId> {
+        let stat = descriptor::stat(file.as_fd())?;
+        let key = (stat.st_dev, stat.st_ino, info.pos, info.flags, info.rest.clone());
+        let alike = self.alike.entry(key).or_default();
+        let mut failed = None;
+        let place = alike.binary_search_by(|id| {
+            let other = &self.looks[id.0 as usize].file;
+            descriptor::compare_files(other.as_fd(), file.as_fd()).unwrap_or_else(|e| {
+                failed = Some(e);
+                std::cmp::Ordering::Less
+            })
+        });
+        if let Some(e) = failed {
+            return Err(e);
+        }
+        match place {
+            Ok(at) => Ok(alike[at]),
+            Err(at) => {
+                let id = FileId(self.looks.len() as u32);
+                alike.insert(at, id);
+                self.inodes.entry((stat.st_dev, stat.st_ino)).or_default().push(id);
+                self.externals.push(externals.identify(file.as_fd()));
+                self.looks.push(Rc::new(Look::new(file, stat, info, holder, in_flight)));
+                Ok(id)
+            }
+        }
+    }
+
+    /// The id of a descriptor that arrived in this process out of a socket's queue.
+    ///
+    /// # Errors
+    /// If it can't be looked at.
+    pub fn intern_in_flight(
+        &mut self,
+        file: OwnedFd,
+        found_in: (usize, i32),
+        externals: &dyn Externals,
+    ) -> io::Result<FileId> {
+        let info = self.own_info(file.as_fd())?;
+        self.intern(file, info, found_in, true, externals)
+    }
+
+    /// fdinfo, read anew through our duplicate.
+    ///
+    /// # Errors
+    /// If it can't be read.
+    pub fn own_info(&self, file: BorrowedFd<'_>) -> io::Result<FdInfo> {
+        use std::os::fd::AsRawFd;
+        if self.fdinfo.get().is_none() {
+            let _ = self.fdinfo.set(open_dir("/proc/self/fdinfo", libc::O_RDONLY)?);
+        }
+        let dir = self.fdinfo.get().expect("just set");
+        read_info(dir.as_fd(), file.as_raw_fd(), &mut Vec::new())
+    }
+
+    /// The open files with this device and inode.
+    #[must_use]
+    pub fn of_inode(&self, inode: (u64, u64)) -> &[FileId] {
+        self.inodes.get(&inode).map_or(&[], Vec::as_slice)
+    }
+
+    /// The open file with this id.
+    #[must_use]
+    pub fn look(&self, id: FileId) -> Rc<Look> {
+        Rc::clone(&self.looks[id.0 as usize])
+    }
+
+    /// The id of an open file.
+    #[must_use]
+    pub fn id(&self, look: &Look) -> Option<FileId> {
+        self.of_inode(look.inode())
+            .iter()
+            .copied()
+            .find(|id| std::ptr::eq(&raw const *self.looks[id.0 as usize], look))
+    }
+
+    /// The pod's pid of a process, given this process's view of it.
+    #[must_use]
+    pub fn pod_pid(&self, host: i32) -> Option<i32> {
+        self.pids.get(&host).copied()
+    }
+
+    /// stat of a path in the pod, without following a last symbolic link.
+    ///
+    /// # Errors
+    /// As stat(2).
+    pub fn stat_path(&self, path: &[u8]) -> io::Result<libc::stat> {
+        descriptor::stat_at(self.root.as_fd(), &relative(path)?)
+    }
+}
+
+/// A path of the pod, seen from the pod's root.
+///
+/// # Errors
+/// For a path with a zero in it.
+pub fn relative(path: &[u8]) -> io::Result<std::ffi::CString> {
+    let start = path.iter().position(|&b| b != b'/').unwrap_or(path.len());
+    let path = if start == path.len() { b"." } else { &path[start..] };
+    std::ffi::CString::new(path).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))
+}
+
+fn read_info(dir: BorrowedFd<'_>, number: i32, text: &mut Vec<u8>) -> io::Result<FdInfo> {
+    let mut name = [0u8; 12];
+    let name = decimal(number, &mut name);
+    descriptor::read_at(dir, name, text)?;
+    std::str::from_utf8(text)
+        .ok()
+        .and_then(FdInfo::parse)
+        .ok_or_else(|| io::Error::other(format!("fdinfo of descriptor {number} is not understood")))
+}
+
+fn decimal(number: i32, buffer: &mut [u8; 12]) -> &CStr {
+    use std::io::Write;
+    let mut rest = &mut buffer[..];
+    let _ = write!(rest, "{number}\0"); // eleven characters at most
+    CStr::from_bytes_until_nul(buffer).expect("just ended")
+}

@@ -1,0 +1,135 @@
+//! Files that lie in memory only: memfd, and files that were unlinked while open.
+//!
+//! Each is a shared object (see `crate::objects`), because it may be mapped too; its bytes travel like
+//! pages. Every open file of it is opened once more through the object's own descriptor.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use roam_sys::descriptor;
+use serde::{Deserialize, Serialize};
+
+use super::build::Build;
+use super::gather::{Capture, Known};
+use super::open_file::{FileId, Look, OpenFileKind, Stop};
+use super::paths;
+use crate::error::Error;
+use crate::objects::{Object, ObjectId, ObjectKind};
+
+/// An open file of a shared object.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    /// Which object.
+    pub object: ObjectId,
+    /// The offset.
+    pub position: i64,
+}
+
+impl OpenFileKind for State {
+    fn matches(look: &Look) -> bool {
+        look.file_type() == libc::S_IFREG
+            && look.stat.st_nlink == 0
+            && look.link().ends_with(DELETED)
+            && look.info.value("Pid").is_none()
+    }
+
+    fn check(look: &Look, _known: &Known<'_>) -> Result<(), Stop> {
+        readable(look).map(drop)
+    }
+
+    fn capture(look: &Look, at: &mut Capture<'_>) -> Result<Self, Stop> {
+        let (device, inode) = look.inode();
+        let object = match at.objects.find(device, inode) {
+            Some(object) => object,
+            None => {
+                let object = Object { kind: kind(look)?, size: look.stat.st_size as u64 };
+                at.objects.register(device, inode, object, Some(readable(look)?))
+            }
+        };
+        Ok(Self { object, position: look.info.pos })
+    }
+
+    fn make(&self, id: FileId, at: &mut Build<'_>) -> Result<(), Error> {
+        let path = format!("/proc/self/fd/{}", at.object(self.object)?);
+        let flags = at.file(id)?.flags & paths::REOPEN & !libc::O_DIRECT;
+        at.open(path.as_bytes(), flags, self.position, at.slot(id))
+    }
+
+    fn connect(&self, _id: FileId, _at: &mut Build<'_>) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn finish(&self, _id: FileId, _at: &mut Build<'_>) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+const DELETED: &[u8] = b" (deleted)";
+
+/// A descriptor that can read it, whatever this one may.
+fn readable(look: &Look) -> Result<OwnedFd, Stop> {
+    let file = if look.reads() {
+        look.file.try_clone()
+    } else {
+        descriptor::reopen(look.file.as_fd(), libc::O_RDONLY)
+    };
+    file.map_err(|e| {
+        Stop::cannot(
+            format!("the content of the unlinked file can't be read: {e}"),
+            "Close the file in the program, then try again.",
+        )
+    })
+}
+
+fn kind(look: &Look) -> Result<ObjectKind, Stop> {
+    let path = look.link().strip_suffix(DELETED).unwrap_or_default();
+    let Some(name) = path.strip_prefix(b"/memfd:") else {
+        return Ok(ObjectKind::Unlinked { path: path.to_vec() });
+    };
+    let file = look.file.as_fd();
+    let failed = |e| Error::system("looking at a memfd", e);
+    let seals = descriptor::fcntl(file, libc::F_GET_SEALS, 0).unwrap_or(0) as u32;
+    let huge = match descriptor::file_system(file).map_err(failed)? {
+        libc::HUGETLBFS_MAGIC => {
+            let page = descriptor::block_size(file).map_err(failed)?.unsigned_abs();
+            libc::MFD_HUGETLB | page.trailing_zeros() << libc::MFD_HUGE_SHIFT
+        }
+        _ => 0,
+    };
+    Ok(ObjectKind::Memfd { name: name.to_vec(), seals, huge })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Session;
+    use super::*;
+    use crate::objects::ObjectKind;
+    use nix::sys::memfd::{MFdFlags, memfd_create};
+
+    #[test]
+    fn one_memfd_opened_twice_stays_one() {
+        let memfd = memfd_create("shared", MFdFlags::MFD_ALLOW_SEALING).unwrap();
+        descriptor::write(memfd.as_fd(), b"0123456789").unwrap();
+        let reader = descriptor::reopen(memfd.as_fd(), libc::O_RDONLY).unwrap();
+        let mut session = Session::of(&[memfd.as_fd(), reader.as_fd()]);
+        let objects = session.objects();
+        assert_eq!(objects.len(), 1);
+        assert!(matches!(&objects[0].kind, ObjectKind::Memfd { name, .. } if name == b"shared"));
+        session.round_trip();
+        assert_eq!(session.read(1, 4), b"0123");
+        session.write(0, b"!");
+    }
+
+    #[test]
+    fn an_unlinked_file_keeps_content_and_mode_of_access() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("gone");
+        let file = std::fs::File::options().append(true).create_new(true).open(&path).unwrap();
+        descriptor::write(file.as_fd(), b"abc").unwrap();
+        let reader = std::fs::File::open(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let mut session = Session::of(&[file.as_fd(), reader.as_fd()]);
+        session.round_trip();
+        session.write(0, b"def");
+        assert_eq!(session.read(1, 10), b"abcdef");
+    }
+}
