@@ -17,7 +17,6 @@ pub const REOPEN: i32 = libc::O_ACCMODE
     | libc::O_NONBLOCK
     | libc::O_SYNC
     | libc::O_DIRECT
-    | libc::O_LARGEFILE
     | libc::O_DIRECTORY
     | libc::O_NOATIME
     | libc::O_PATH;

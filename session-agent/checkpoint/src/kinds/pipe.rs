@@ -38,6 +38,9 @@ pub struct Shared {
     pub packets: bool,
 }
 
+/// The kernel's O_LARGEFILE, which open(2) always sets and pipe2(2) does not; libc calls it 0.
+const OPENED: i32 = 0o100_000;
+
 const FIFO_REMEDY: &str = "Close the FIFO in the program, then try again.";
 
 impl OpenFileKind for State {
@@ -85,7 +88,7 @@ impl OpenFileKind for State {
             access => (1, access),
         };
         // An end as pipe2 made it is told by the flag that open(2) adds.
-        if flags & libc::O_LARGEFILE == 0 && access != libc::O_RDWR && at.take_anchor(first, index) {
+        if flags & OPENED == 0 && access != libc::O_RDWR && at.take_anchor(first, index) {
             let dup = [anchors[index].into(), slot.into(), libc::O_CLOEXEC.into()];
             at.batch(0)?.must("placing a pipe", libc::SYS_dup3, &dup);
             return Ok(());
