@@ -3,7 +3,9 @@
 //! A story is one file: what a person does, and what must be so afterwards. It is run as root, which
 //! builds the machines; everything of Roam runs in them without privileges.
 
+mod kinds;
 mod lab;
+mod road;
 mod steps;
 
 use std::process::ExitCode;
@@ -23,6 +25,23 @@ struct Cli {
 enum Story {
     /// The lab itself: machines that differ, a network that can be cut, nothing left at the end.
     Lab,
+    /// The self-checking programs: alone, parked and resumed, moved, moved three times.
+    Kinds {
+        /// In which lanes.
+        #[arg(
+            long,
+            value_enum,
+            value_delimiter = ',',
+            env = "ROAM_LANES",
+            default_value = "alone,parked,moved,moved3"
+        )]
+        lanes: Vec<kinds::Lane>,
+        /// Only these programs.
+        #[arg(env = "ROAM_KINDS", value_delimiter = ',')]
+        only: Vec<String>,
+    },
+    /// One session that holds everything, desk to laptop to desk to laptop.
+    Road,
     /// What a story runs inside a machine.
     #[command(hide = true)]
     Step {
@@ -34,6 +53,8 @@ enum Story {
 fn main() -> ExitCode {
     let report: Report = match Cli::parse().story {
         Story::Lab => lab::tell(),
+        Story::Kinds { lanes, only } => kinds::tell(&lanes, &only),
+        Story::Road => road::tell(),
         Story::Step { step } => return steps::run(&step),
     };
     print!("{}", report.text());

@@ -105,6 +105,7 @@ enum Step {
     Switch,
     Picture,
     WaitWm,
+    Watch,
 }
 
 fn main() -> ExitCode {
@@ -125,6 +126,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
             Step::Switch => net::switch(),
             Step::Picture => screen::print_picture(),
             Step::WaitWm => screen::wait_for_manager(),
+            Step::Watch => roam::watch(),
         }?;
         return Ok(ExitCode::SUCCESS);
     }

@@ -67,6 +67,38 @@ pub fn for_path(path: &Path, limit: Limit) -> Result<()> {
     Ok(())
 }
 
+/// Lines of a pipe, each within a limit.
+#[derive(Debug)]
+pub struct Lines<R> {
+    from: R,
+    rest: Vec<u8>,
+}
+
+impl<R: Read + AsFd> Lines<R> {
+    /// Lines read from here.
+    pub fn of(from: R) -> Self {
+        Self { from, rest: Vec::new() }
+    }
+
+    /// The next line without its end; none at the end of the stream.
+    pub fn next(&mut self, what: &str, limit: Limit) -> Result<Option<String>> {
+        loop {
+            if let Some(at) = self.rest.iter().position(|&byte| byte == b'\n') {
+                let line: Vec<u8> = self.rest.drain(..=at).collect();
+                return Ok(Some(String::from_utf8_lossy(&line[..at]).into_owned()));
+            }
+            if limit.poll(&self.from, what)? {
+                let mut room = [0; 4096];
+                let length = self.from.read(&mut room)?;
+                if length == 0 {
+                    return Ok(None);
+                }
+                self.rest.extend_from_slice(&room[..length]);
+            }
+        }
+    }
+}
+
 /// Waits for a child's end; kills it when the limit has passed.
 pub fn for_end(child: &mut Child, what: &str, limit: Limit) -> Result<ExitStatus> {
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).context("a child has a pid")?;
@@ -115,7 +147,7 @@ pub fn success(command: &mut Command, limit: Limit) -> Result<String> {
 /// The command's last words: what the person would have typed, less how the machine is entered.
 fn describe(command: &Command) -> String {
     let words: Vec<_> = command.get_args().map(|word| word.to_string_lossy().into_owned()).collect();
-    let from = words.iter().rposition(|word| word == "--bounding-set=-all").map_or(0, |at| at + 2);
+    let from = words.iter().rposition(|word| word == "--pdeathsig").map_or(0, |at| at + 3);
     let mut text =
         if from == 0 { format!("{} ", command.get_program().to_string_lossy()) } else { String::new() };
     text.push_str(&words[from.min(words.len())..].join(" "));

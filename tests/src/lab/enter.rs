@@ -15,7 +15,9 @@ pub fn as_user(machine: &Machine, program: impl AsRef<OsStr>) -> Command {
     let mut command = enter(machine, &machine.home());
     let uid = machine.uid().to_string();
     command.args(["/usr/bin/setpriv", "--reuid", &uid, "--regid", &uid, "--clear-groups"]);
-    command.args(["--inh-caps=-all", "--ambient-caps=-all", "--bounding-set=-all", "--"]);
+    command.args(["--inh-caps=-all", "--ambient-caps=-all", "--bounding-set=-all"]);
+    // Whoever ends `nsenter` means the command.
+    command.args(["--pdeathsig", "KILL", "--"]);
     command.arg(program);
     command.env_clear().envs(environment(machine));
     if let Some(term) = std::env::var_os("TERM") {

@@ -1,15 +1,21 @@
 //! Roam on a machine: its agent, and which process plays which part.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::Stdio;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::ValueEnum;
+use roam_api::agent::{Reply, Request, Snapshot};
+use roam_api::codec;
 
 use super::enter::as_user;
 use super::proc::{self, Proc};
 use super::screen::service;
 use super::state::{Folder, Machine};
-use crate::harness::wait::{self, Limit};
+use crate::harness::wait::{self, Limit, Lines};
 
 /// A part of Roam that can be killed to see what the others do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -46,15 +52,19 @@ pub fn is_built(machine: &Machine) -> bool {
 
 /// Starts the machine's agent unless it runs; returns once it answers.
 pub fn start_agent(folder: &Folder, machine: &Machine) -> Result<()> {
-    if processes(machine, Part::Agent, None)?.is_empty() {
-        let argv = ["roam", "agent", "--name", &machine.name];
-        service(folder, machine, &argv)?.status()?;
+    if !processes(machine, Part::Agent, None)?.is_empty() {
+        return Ok(());
     }
-    let socket = machine.init.path("root").join(machine.runtime().strip_prefix("/")?).join("roam/agent.sock");
-    let log = folder.of(&machine.name).join("log/roam.log");
-    wait::for_path(&socket, Limit::seconds(20))
-        .with_context(|| format!("the agent did not start; see {}", log.display()))?;
-    wait::success(as_user(machine, "roam").args(["machines"]), Limit::seconds(20))?;
+    let argv = ["roam", "agent", "--name", &machine.name];
+    let mut child = service(folder, machine, &argv)?.stdout(Stdio::piped()).spawn()?;
+    let mut lines = Lines::of(child.stdout.take().context("stdout was piped")?);
+    let said = lines.next("the agent starts", Limit::seconds(20))?;
+    child.wait()?;
+    if said.as_deref() != Some("ready") {
+        let log = folder.of(&machine.name).join("log/roam.log");
+        let log = fs::read_to_string(&log).unwrap_or_default();
+        bail!("the agent did not start: {}", log.trim().lines().last().unwrap_or("it said nothing"));
+    }
     Ok(())
 }
 
@@ -63,8 +73,11 @@ pub fn processes(machine: &Machine, part: Part, session: Option<&str>) -> Result
     let id = session.map(|session| session_id(machine, session)).transpose()?;
     let mut found = Vec::new();
     for (process, name) in proc::in_namespace_of(machine.init)? {
-        // The kernel keeps 15 bytes of a name; ours are shorter.
-        if name != part.program() {
+        // The kernel keeps 15 bytes of a name; ours are shorter. `roam agent` is the agent itself.
+        let is_agent = || {
+            part == Part::Agent && name == "roam" && arguments(process).get(1).is_some_and(|a| a == "agent")
+        };
+        if name != part.program() && !is_agent() {
             continue;
         }
         let of_session = match (&id, part) {
@@ -131,5 +144,72 @@ fn parent(process: Proc) -> Option<Proc> {
 
 /// Pairs two machines the way two people would: one asks, the other shows a code, the code is typed.
 pub fn pair(asking: &Machine, asked: &Machine) -> Result<()> {
-    bail!("{} can't be paired with {} yet", asking.name, asked.name)
+    let limit = Limit::seconds(60);
+    let knows = |snapshot: &Snapshot, name: &str, paired: bool| {
+        snapshot.machines.iter().any(|m| m.name == name && m.online && (m.paired || !paired))
+    };
+    let found =
+        await_snapshot(asking, "it finds the other", limit, |snapshot| knows(snapshot, &asked.name, false))?;
+    if knows(&found, &asked.name, true) {
+        return Ok(());
+    }
+    let roam = |arguments: &[&str]| {
+        wait::success(as_user(asking, "roam").args(arguments).stdin(Stdio::null()), limit)
+    };
+    roam(&["pair", &asked.name])?;
+    let shown = await_snapshot(asked, "it shows a code", limit, |snapshot| snapshot.pairing_code.is_some())?;
+    let (code, _) = shown.pairing_code.context("a code was shown")?;
+    roam(&["pair", &asked.name, "--code", &code])?;
+    for (one, other) in [(asking, asked), (asked, asking)] {
+        await_snapshot(one, "it is paired", limit, |snapshot| knows(snapshot, &other.name, true))?;
+    }
+    Ok(())
+}
+
+/// Waits until what a machine's agent knows is as wanted, and returns it.
+pub fn await_snapshot(
+    machine: &Machine,
+    what: &str,
+    limit: Limit,
+    wanted: impl Fn(&Snapshot) -> bool,
+) -> Result<Snapshot> {
+    let mut command = as_user(machine, std::env::current_exe()?.with_file_name("roam-lab"));
+    let mut child =
+        command.args(["internal", "watch"]).stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
+    let mut lines = Lines::of(child.stdout.take().context("stdout was piped")?);
+    let what = format!("{}: {what}", machine.name);
+    let result = loop {
+        match lines.next(&what, limit) {
+            Ok(Some(line)) => match serde_json::from_str(&line) {
+                Ok(snapshot) if wanted(&snapshot) => break Ok(snapshot),
+                Ok(_) => {}
+                Err(error) => break Err(error.into()),
+            },
+            Ok(None) => break Err(anyhow!("{what}: the agent has gone")),
+            Err(error) => break Err(error),
+        }
+    };
+    child.kill()?;
+    child.wait()?;
+    result
+}
+
+/// `roam-lab internal watch`: what the agent of this user knows, one JSON object a line, now and
+/// after every change.
+pub fn watch() -> Result<()> {
+    let folder = std::env::var_os("XDG_RUNTIME_DIR").context("XDG_RUNTIME_DIR is not set")?;
+    let mut agent = UnixStream::connect(Path::new(&folder).join("roam/agent.sock"))
+        .context("the agent can't be reached")?;
+    agent.write_all(&codec::encode_frame(&Request::Watch)?)?;
+    loop {
+        let mut header = [0; codec::HEADER_LEN];
+        agent.read_exact(&mut header)?;
+        let mut body = vec![0; codec::parse_header(header)?.len];
+        agent.read_exact(&mut body)?;
+        match codec::decode_body(&body)? {
+            Reply::Snapshot(snapshot) => println!("{}", serde_json::to_string(&snapshot)?),
+            Reply::Failed(failure) => bail!("{failure}"),
+            _ => {}
+        }
+    }
 }

@@ -1,0 +1,206 @@
+//! Every self-checking program of `tests/programs`: alone, parked and resumed, moved, moved three
+//! times. Alone comes first: it proves the test before the engine.
+
+use std::collections::VecDeque;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Mutex;
+use std::thread;
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::ValueEnum;
+use roam_tests::harness::guard::LabGuard;
+use roam_tests::harness::report::Report;
+use roam_tests::harness::wait::{self, Limit};
+
+/// What is done with a program between `ready` and the check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Lane {
+    /// Nothing, and without Roam.
+    Alone,
+    /// It is put to sleep in a file and woken.
+    Parked,
+    /// It goes to the other machine.
+    Moved,
+    /// It goes there, back, and there again.
+    Moved3,
+}
+
+impl Lane {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Alone => "alone",
+            Self::Parked => "parked",
+            Self::Moved => "moved",
+            Self::Moved3 => "moved3",
+        }
+    }
+}
+
+/// Seconds that each step of a case may take.
+const STEP: u64 = 60;
+
+/// The folder of the built programs, which is beside our own.
+pub fn folder() -> Result<PathBuf> {
+    let folder = std::env::current_exe()?.with_file_name("programs");
+    ensure!(folder.is_dir(), "the programs are not built in {}; run `make build`", folder.display());
+    Ok(folder)
+}
+
+/// The names of all programs that are a kind.
+pub fn names() -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder()?)? {
+        let name = entry?.file_name().into_string().ok().context("a name in UTF-8")?;
+        // The road's is not one behaviour but all.
+        if name != "road" {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Runs the programs (all, or those named) in the lanes, two at a time.
+pub fn tell(lanes: &[Lane], only: &[String]) -> Report {
+    let columns: Vec<&str> = lanes.iter().map(|lane| lane.name()).collect();
+    let report = Mutex::new(Report::new(&columns));
+    if let Err(error) = run(lanes, only, &report) {
+        add(&report, "the lab", "up", Err(error));
+    }
+    report.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+fn run(lanes: &[Lane], only: &[String], report: &Mutex<Report>) -> Result<()> {
+    let all = names()?;
+    let only: Vec<&String> = only.iter().filter(|name| !name.is_empty()).collect();
+    for name in &only {
+        ensure!(all.contains(*name), "no program is called {name}");
+    }
+    let chosen = |name: &String| only.is_empty() || only.contains(&name);
+    let queue: VecDeque<(String, Lane)> = all
+        .iter()
+        .filter(|name| chosen(name))
+        .flat_map(|name| lanes.iter().map(|&lane| (name.clone(), lane)))
+        .collect();
+    let queue = Mutex::new(queue);
+    let bare = lanes == [Lane::Alone];
+    let lab = LabGuard::up(&["desk", "laptop"], bare)?;
+    let jobs = std::env::var("ROAM_JOBS").ok().and_then(|jobs| jobs.parse().ok()).unwrap_or(2);
+    thread::scope(|scope| {
+        for _ in 0..jobs {
+            scope.spawn(|| {
+                loop {
+                    let next = queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner).pop_front();
+                    let Some((name, lane)) = next else { break };
+                    let result = case(&lab, &name, lane);
+                    eprintln!("{} {name}, {}", if result.is_ok() { "ok    " } else { "FAILED" }, lane.name());
+                    add(report, &name, lane.name(), result);
+                }
+            });
+        }
+    });
+    lab.down()
+}
+
+fn add(report: &Mutex<Report>, case: &str, lane: &str, result: Result<()>) {
+    let result = result.map_err(|error| format!("{error:#}"));
+    report.lock().unwrap_or_else(std::sync::PoisonError::into_inner).add(case, lane, result);
+}
+
+fn case(lab: &LabGuard, name: &str, lane: Lane) -> Result<()> {
+    let program = folder()?.join(name).to_str().context("a path in UTF-8")?.to_owned();
+    let (host, inside) = lab.folder_in_home(&format!("{name}-{}", lane.name()))?;
+    match lane {
+        Lane::Alone => alone(lab, &program, &host, &inside),
+        _ => session(lab, &format!("{name}-{}", lane.name()), &[&program], &host, &inside, |lab, session| {
+            match lane {
+                Lane::Parked => {
+                    roam(lab, &["park", session])?;
+                    roam(lab, &["resume", session]).map(drop)
+                }
+                Lane::Moved => send(lab, session, "laptop"),
+                _ => ["laptop", "desk", "laptop"].iter().try_for_each(|machine| send(lab, session, machine)),
+            }
+        }),
+    }
+}
+
+fn alone(lab: &LabGuard, program: &str, host: &Path, inside: &Path) -> Result<()> {
+    let mut command = lab.on("desk", &[program])?;
+    let mut child = command.env("ROAM_TEST_DIR", inside).stdout(Stdio::null()).spawn()?;
+    let outcome = wait::for_path(&host.join("ready"), Limit::seconds(STEP))
+        .and_then(|()| lab.run("desk", &["kill", "-USR2", &pid(host)?], STEP))
+        .and_then(|_| wait::for_end(&mut child, "it checks", Limit::seconds(STEP)));
+    if outcome.is_err() {
+        child.kill()?;
+        child.wait()?;
+    }
+    outcome?;
+    verdict(host)
+}
+
+/// Runs a self-checking program as a session of desk, does something with it, and lets it check.
+pub fn session(
+    lab: &LabGuard,
+    name: &str,
+    argv: &[&str],
+    host: &Path,
+    inside: &Path,
+    between: impl FnOnce(&LabGuard, &str) -> Result<()>,
+) -> Result<()> {
+    let variable = format!("ROAM_TEST_DIR={}", inside.display());
+    let mut run = vec!["run", "--no-screen", "--name", name, "--env", &variable, "--"];
+    run.extend(argv);
+    roam(lab, &run)?;
+    let told = || -> Result<()> {
+        wait::for_path(&host.join("ready"), Limit::seconds(STEP))?;
+        between(lab, name)?;
+        let tell = format!("kill -USR2 {}", pid(host)?);
+        roam(lab, &["exec", name, "--", "sh", "-c", &tell])?;
+        roam(lab, &["wait", name]).context("it checks")?;
+        verdict(host)
+    };
+    let outcome = told();
+    if outcome.is_err() {
+        // Why, in its own words; and nothing of it may disturb the next.
+        if let Ok(log) = roam(lab, &["log", name]) {
+            fs::write(host.join("log"), &log)?;
+            let said: Vec<&str> = log.lines().filter(|line| *line != "ready").collect();
+            let _gone = roam(lab, &["stop", name]);
+            return outcome.with_context(|| said.join("; "));
+        }
+        let _gone = roam(lab, &["stop", name]);
+    }
+    outcome
+}
+
+/// Moves a session of desk to a machine and makes sure that it is there.
+pub fn send(lab: &LabGuard, session: &str, machine: &str) -> Result<()> {
+    roam(lab, &["send", session, machine])?;
+    let list: serde_json::Value = serde_json::from_str(&roam(lab, &["list", "--json"])?)?;
+    let sessions = list["sessions"].as_array().context("a list of sessions")?;
+    let found = sessions.iter().find(|entry| entry["name"] == session).context("it is in no list")?;
+    ensure!(found["host"] == machine, "it was sent to {machine} and is on {}", found["host"]);
+    Ok(())
+}
+
+/// `roam` on desk.
+pub fn roam(lab: &LabGuard, arguments: &[&str]) -> Result<String> {
+    let mut argv = vec!["roam"];
+    argv.extend(arguments);
+    lab.run("desk", &argv, STEP)
+}
+
+fn pid(host: &Path) -> Result<String> {
+    Ok(fs::read_to_string(host.join("ready"))?.trim().to_owned())
+}
+
+fn verdict(host: &Path) -> Result<()> {
+    match fs::read_to_string(host.join("result")) {
+        Ok(text) if text == "PASS\n" => Ok(()),
+        Ok(text) => bail!("{}", text.trim_start_matches("FAIL: ").trim()),
+        Err(_) => bail!("it ended without a word"),
+    }
+}

@@ -1,0 +1,51 @@
+//! The road: one session that holds everything goes desk, laptop, desk, laptop, and is whole.
+//!
+//! What it holds are the programs of the kinds, all at once in one pod, below `programs/road`.
+
+use anyhow::{Context, Result, ensure};
+use roam_tests::harness::guard::LabGuard;
+use roam_tests::harness::report::Report;
+
+use crate::kinds::{self, roam, send};
+
+/// Left out: those that keep both cores busy for their whole life, which would only make the road
+/// long, and one that uses up its descriptors.
+const NOT_ON_THE_ROAD: [&str; 6] =
+    ["busy-memory", "busy-shared", "changing-maps", "changing-processes", "limits", "registers"];
+
+/// Tells the story.
+pub fn tell() -> Report {
+    let mut report = Report::new(&["road"]);
+    let result = road();
+    report.add("road", "road", result.map_err(|error| format!("{error:#}")));
+    report
+}
+
+fn road() -> Result<()> {
+    let folder = kinds::folder()?;
+    let path = |name: &str| {
+        Ok::<_, anyhow::Error>(folder.join(name).to_str().context("a path in UTF-8")?.to_owned())
+    };
+    let programs = kinds::names()?;
+    let mut argv = vec![path("road")?];
+    for name in programs.iter().filter(|name| !NOT_ON_THE_ROAD.contains(&name.as_str())) {
+        argv.push(path(name)?);
+    }
+    let argv: Vec<&str> = argv.iter().map(String::as_str).collect();
+    let lab = LabGuard::up(&["desk", "laptop"], false)?;
+    let (host, inside) = lab.folder_in_home("road")?;
+    kinds::session(&lab, "road", &argv, &host, &inside, |lab, session| {
+        for machine in ["laptop", "desk", "laptop"] {
+            send(lab, session, machine).with_context(|| format!("to {machine}"))?;
+            let status = roam(lab, &["exec", session, "--", "cat", "/proc/self/status"])?;
+            for set in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
+                ensure!(
+                    status.contains(&format!("{set}:\t0000000000000000")),
+                    "{set} is not empty on {machine}"
+                );
+            }
+        }
+        Ok(())
+    })?;
+    lab.down()
+}
