@@ -1,0 +1,77 @@
+//! One window and one tray icon per person and machine. A lock decides who is the one; a socket
+//! beside it lets a second start bring the first one's window to the front.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+
+use nix::fcntl::{Flock, FlockArg};
+
+/// Being the one. Dropping it lets another take over.
+pub struct Instance {
+    _lock: Flock<File>,
+    listener: Option<UnixListener>,
+}
+
+impl Instance {
+    /// Becomes the one with this name; none if there is one already.
+    ///
+    /// # Errors
+    /// When the lock or the socket can't be made.
+    pub fn claim(dir: &Path, name: &str) -> std::io::Result<Option<Self>> {
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(dir.join(format!("{name}.lock")))?;
+        let lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => lock,
+            Err((_, nix::errno::Errno::EWOULDBLOCK)) => return Ok(None),
+            Err((_, error)) => return Err(error.into()),
+        };
+        let socket = dir.join(format!("{name}.sock"));
+        // The lock is ours, so a socket that lies there is a dead one's.
+        let _ = std::fs::remove_file(&socket);
+        Ok(Some(Self { _lock: lock, listener: Some(UnixListener::bind(socket)?) }))
+    }
+
+    /// Calls back whenever another start knocks.
+    pub fn on_knock(&mut self, mut knocked: impl FnMut() + Send + 'static) {
+        if let Some(listener) = self.listener.take() {
+            std::thread::spawn(move || {
+                for stream in listener.incoming() {
+                    if stream.is_ok() {
+                        knocked();
+                    }
+                }
+            });
+        }
+    }
+}
+
+/// Knocks at the one with this name; false if nobody is there.
+#[must_use]
+pub fn knock(dir: &Path, name: &str) -> bool {
+    UnixStream::connect(dir.join(format!("{name}.sock"))).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_one_and_it_hears_the_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut one = Instance::claim(dir.path(), "app").unwrap().unwrap();
+        let (sender, receiver) = std::sync::mpsc::channel();
+        one.on_knock(move || sender.send(()).unwrap());
+        assert!(Instance::claim(dir.path(), "app").unwrap().is_none());
+        assert!(Instance::claim(dir.path(), "tray").unwrap().is_some());
+        assert!(knock(dir.path(), "app"));
+        receiver.recv_timeout(std::time::Duration::from_secs(10)).unwrap();
+        drop(one);
+        assert!(Instance::claim(dir.path(), "app").unwrap().is_some());
+    }
+}
