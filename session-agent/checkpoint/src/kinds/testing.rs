@@ -228,6 +228,9 @@ impl Session {
 }
 
 fn populate(processes: &[&[BorrowedFd<'_>]]) -> Siblings {
+    use nix::sys::resource::{Resource::RLIMIT_NOFILE, getrlimit, setrlimit};
+    let (_, hard) = getrlimit(RLIMIT_NOFILE).unwrap();
+    setrlimit(RLIMIT_NOFILE, hard, hard).unwrap();
     let mut source = Siblings::start(processes.len()).unwrap();
     for which in 0..processes.len() {
         let mut own = Batch::new();
