@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use roam_sys::batch::{Arg, Batch, Done};
 
 use super::descriptors::{Descriptors, OpenFile};
-use super::open_file::FileId;
+use super::open_file::{FileId, Kind};
 use crate::error::Error;
 use crate::objects::{ObjectId, ObjectSlots};
 use crate::pod::{ExternalName, Externals, Pod};
@@ -41,6 +41,35 @@ pub struct Build<'a> {
     made: Vec<bool>,
     anchors: HashMap<FileId, [i32; 2]>,
     taken: HashMap<FileId, [bool; 2]>,
+    epoll: Vec<EpollEntry>,
+}
+
+/// An entry that an epoll will get: by the slots of both.
+#[derive(Debug, Clone, Copy)]
+pub struct EpollEntry {
+    /// The epoll's slot.
+    pub epoll: i32,
+    /// The target's slot.
+    pub target: i32,
+    /// The number that is part of the entry's key.
+    pub number: i32,
+    /// What is waited for.
+    pub events: u32,
+    /// The user's data.
+    pub data: u64,
+}
+
+impl EpollEntry {
+    /// Adds it in a process whose low numbers are free.
+    pub fn add(&self, batch: &mut Batch) {
+        let mut event = self.events.to_ne_bytes().to_vec();
+        event.extend(self.data.to_ne_bytes());
+        let event = batch.data(&event);
+        let dup = [self.target.into(), self.number.into(), libc::O_CLOEXEC.into()];
+        batch.must("placing the target of an epoll", libc::SYS_dup3, &dup);
+        let add = [self.epoll.into(), libc::EPOLL_CTL_ADD.into(), self.number.into(), event.into()];
+        batch.must("adding to an epoll", libc::SYS_epoll_ctl, &add);
+    }
 }
 
 impl<'a> Build<'a> {
@@ -60,6 +89,10 @@ impl<'a> Build<'a> {
             .tables
             .iter()
             .flat_map(|t| t.entries.iter().map(|e| e.number))
+            .chain(image.files.iter().flat_map(|f| match &f.kind {
+                Kind::Epoll(epoll) => epoll.entries.iter().map(|e| e.number).collect(),
+                _ => Vec::new(),
+            }))
             .chain(objects.0.values().copied())
             .max();
         let base = (highest.unwrap_or(0) + 1).max(64);
@@ -80,6 +113,7 @@ impl<'a> Build<'a> {
             bytes: 0,
             anchors: HashMap::new(),
             taken: HashMap::new(),
+            epoll: Vec::new(),
         })
     }
 
@@ -217,6 +251,16 @@ impl<'a> Build<'a> {
             .get(&id)
             .copied()
             .ok_or_else(|| Error::Image(format!("shared object {} does not exist", id.0)))
+    }
+
+    /// Remembers an entry of an epoll, to be added when numbers are free.
+    pub fn add_epoll_entry(&mut self, entry: EpollEntry) {
+        self.epoll.push(entry);
+    }
+
+    /// What was remembered.
+    pub fn take_epoll_entries(&mut self) -> Vec<EpollEntry> {
+        std::mem::take(&mut self.epoll)
     }
 
     /// Remembers two helper slots for the file that others refer to.

@@ -19,7 +19,7 @@ use roam_sys::batch::Batch;
 use roam_sys::descriptor;
 use serde::{Deserialize, Serialize};
 
-use super::build::Build;
+use super::build::{Build, EpollEntry};
 use super::external;
 use super::gather::{Capture, Known, gather};
 use super::open_file::{FileId, Kind, Look, Stop};
@@ -215,8 +215,9 @@ pub fn restore(
         set_flags(id, file, &mut at)?;
     }
     at.flush()?;
+    let mut entries = at.take_epoll_entries();
     for table in &image.tables {
-        split(table, &mut at)?;
+        split(table, std::mem::take(&mut entries), &mut at)?;
     }
     at.clear()
 }
@@ -268,12 +269,21 @@ fn set_flags(id: FileId, file: &OpenFile, at: &mut Build<'_>) -> Result<(), Erro
     Ok(())
 }
 
-/// Gives a process its own table.
-fn split(table: &Table, at: &mut Build<'_>) -> Result<(), Error> {
+/// Gives a process its own table. The first of them, before it has its numbers, adds the entries of
+/// epolls: they are known by number, and only here every number can be had.
+fn split(table: &Table, epoll: Vec<EpollEntry>, at: &mut Build<'_>) -> Result<(), Error> {
     const UNSHARE: u32 = 1 << 1;
     let mut batch = Batch::new();
-    let range = [0u32.into(), (at.base() - 1).into(), UNSHARE.into()];
-    batch.must("making a descriptor table", libc::SYS_close_range, &range);
+    let last = at.base() - 1;
+    let low = |flags: u32| [0u32.into(), last.into(), flags.into()];
+    batch.must("making a descriptor table", libc::SYS_close_range, &low(UNSHARE));
+    for entries in epoll.chunks(250) {
+        for entry in entries {
+            entry.add(&mut batch);
+        }
+        batch.must("closing", libc::SYS_close_range, &low(0));
+        at.run(Some(table.pid), &std::mem::take(&mut batch))?;
+    }
     for entries in table.entries.chunks(500) {
         for entry in entries {
             let cloexec = if entry.cloexec { libc::O_CLOEXEC } else { 0 };

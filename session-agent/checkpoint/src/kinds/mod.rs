@@ -1,9 +1,11 @@
 //! One file per kernel object: its state, how it is captured, how it is made anew, its tests.
 
 mod build;
+mod clock;
 pub mod descriptors;
 pub mod device;
 pub mod directory;
+pub mod epoll;
 pub mod eventfd;
 pub mod external;
 mod gather;
@@ -11,7 +13,10 @@ pub mod kernel_file;
 pub mod memory_file;
 pub mod open_file;
 mod paths;
+pub mod pidfd;
 pub mod pipe;
 pub mod regular;
+pub mod signalfd;
 #[cfg(test)]
 mod testing;
+pub mod timerfd;

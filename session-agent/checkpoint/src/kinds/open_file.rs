@@ -172,6 +172,14 @@ kinds! {
     External => super::external::State,
     /// An event counter.
     EventFd => super::eventfd::State,
+    /// A timer.
+    TimerFd => super::timerfd::State,
+    /// A receiver of signals.
+    SignalFd => super::signalfd::State,
+    /// A handle of a process.
+    PidFd => super::pidfd::State,
+    /// A set of files to wait for.
+    Epoll => super::epoll::State,
     /// A pipe or FIFO.
     Pipe => super::pipe::State,
     /// A file that lies in memory only: memfd, unlinked files.

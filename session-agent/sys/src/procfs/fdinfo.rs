@@ -120,6 +120,14 @@ pub struct EpollEntry {
     pub data: u64,
     /// The target's inode.
     pub inode: u64,
+    /// Its device, as stat(2) numbers it.
+    pub device: u64,
+}
+
+/// The kernel writes major << 20 | minor.
+fn device(text: &str) -> Option<u64> {
+    let raw = u32::from_str_radix(text, 16).ok()?;
+    Some(libc::makedev(raw >> 20, raw & 0xf_ffff))
 }
 
 fn epoll_entry(line: &str) -> Option<EpollEntry> {
@@ -133,6 +141,7 @@ fn epoll_entry(line: &str) -> Option<EpollEntry> {
         events: u32::from_str_radix(field("events:")?, 16).ok()?,
         data: u64::from_str_radix(field("data:")?, 16).ok()?,
         inode: u64::from_str_radix(field("ino:")?, 16).ok()?,
+        device: device(field("sdev:")?)?,
     })
 }
 
@@ -143,8 +152,8 @@ pub struct InotifyWatch {
     pub wd: i32,
     /// The watched inode.
     pub inode: u64,
-    /// Its device, in the kernel's own encoding (major << 20 | minor).
-    pub device: u32,
+    /// Its device, as stat(2) numbers it.
+    pub device: u64,
     /// The mask.
     pub mask: u32,
 }
@@ -155,7 +164,7 @@ fn inotify_watch(line: &str) -> Option<InotifyWatch> {
     Some(InotifyWatch {
         wd: i32::from_str_radix(field("wd")?, 16).ok()?,
         inode: u64::from_str_radix(field("ino")?, 16).ok()?,
-        device: u32::from_str_radix(field("sdev")?, 16).ok()?,
+        device: device(field("sdev")?)?,
         mask: u32::from_str_radix(field("mask")?, 16).ok()?,
     })
 }
@@ -202,14 +211,14 @@ mod tests {
             "{head}tfd:        5 events:       1d data: ffffffffffffffff  pos:0 ino:61af sdev:7\n"
         ))
         .unwrap();
-        assert_eq!(epoll.epoll(), [EpollEntry { number: 5, events: 0x1d, data: u64::MAX, inode: 0x61af }]);
+        assert_eq!(epoll.epoll(), [EpollEntry { number: 5, events: 0x1d, data: u64::MAX, inode: 0x61af, device: 7 }]);
         let inotify = FdInfo::parse(&format!(
             "{head}inotify wd:a ino:9e7e sdev:800013 mask:800afce ignored_mask:0 fhandle-bytes:8 fhandle-type:1 f_handle:7e\n"
         ))
         .unwrap();
         assert_eq!(
             inotify.inotify(),
-            [InotifyWatch { wd: 10, inode: 0x9e7e, device: 0x0080_0013, mask: 0x0800_afce }]
+            [InotifyWatch { wd: 10, inode: 0x9e7e, device: libc::makedev(8, 0x13), mask: 0x0800_afce }]
         );
     }
 
