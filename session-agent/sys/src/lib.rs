@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`batch`] | arrays of system calls and their interpreter |
 //! | [`descriptor`] | descriptors of this and other processes: duplicate, compare, look at |
+//! | [`inherited`] | descriptors that a program was started with |
 //! | [`inject`] | system calls made in a traced process |
 //! | [`memory`] | another process's memory |
 //! | [`pagemap`] | which pages a process has, and which it wrote |
@@ -15,6 +16,7 @@
 pub mod batch;
 pub mod descriptor;
 pub mod idmap;
+pub mod inherited;
 pub mod inject;
 pub mod memory;
 pub mod pagemap;

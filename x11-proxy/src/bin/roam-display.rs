@@ -1,1 +1,47 @@
-fn main(){}
+//! Captures the windows of a pod for one viewer, and carries the viewer's input to them.
+//! The X server's cookie comes in the environment, as hexadecimal digits in ROAM_X_COOKIE.
+
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use clap::Parser;
+
+/// Captures a session's windows for one viewer. Started by roam-keeper.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    /// Inherited descriptor of the stream to the viewer.
+    #[arg(long)]
+    fd: i32,
+    /// Inherited descriptor of a socket connected to the pod's X server.
+    #[arg(long)]
+    x_fd: i32,
+    /// Take no input from the viewer.
+    #[arg(long)]
+    view_only: bool,
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("roam-display: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<()> {
+    let hex = std::env::var("ROAM_X_COOKIE").context("ROAM_X_COOKIE is not set.")?;
+    let cookie =
+        roam_x11_proxy::cookie_from_hex(&hex).context("ROAM_X_COOKIE is not a row of hexadecimal digits.")?;
+    let inherited = |fd: i32| {
+        roam_sys::inherited::inherited(fd).with_context(|| format!("Descriptor {fd} was not passed on."))
+    };
+    roam_x11_proxy::compositor::run(roam_x11_proxy::compositor::Options {
+        stream: inherited(arguments.fd)?,
+        x: inherited(arguments.x_fd)?,
+        cookie,
+        view_only: arguments.view_only,
+    })
+}
