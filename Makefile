@@ -1,0 +1,35 @@
+# Roam's commands. `make demo` shows it, `make test` proves it; tests/README.md lists the rest.
+.DEFAULT_GOAL := build
+SHELL := /bin/bash
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
+STORIES := $(SUDO) $(CURDIR)/target/release/roam-stories
+# What a person sets for the lanes; sudo would drop it.
+LANES_ENV := $(foreach v,ROAM_KINDS ROAM_LANES ROAM_JOBS ROAM_LAB_DIR ROAM_LAB_KEEP,$(if $($(v)),$(v)='$($(v))'))
+
+.PHONY: build programs test kinds lab road deny
+
+build: ## Everything, into target/release
+	tests/setup build
+	cargo build --release --workspace --locked
+	$(MAKE) --no-print-directory programs
+
+programs: ## The self-checking programs, into target/release/programs
+	$(MAKE) --no-print-directory -C tests/programs OUT=$(CURDIR)/target/release/programs
+
+test: ## All that fits in 25 minutes on two cores
+	tests/run
+
+lab: build ## The lab itself, without Roam
+	tests/setup lab
+	$(STORIES) lab
+
+kinds: build ## Every program: alone, parked, moved, moved three times (ROAM_KINDS=a,b ROAM_LANES=moved)
+	tests/setup lab
+	$(if $(LANES_ENV),$(SUDO) env $(LANES_ENV) $(CURDIR)/target/release/roam-stories,$(STORIES)) kinds
+
+road: build ## One session that holds everything, three moves
+	tests/setup lab
+	$(STORIES) road
+
+deny: ## Licences and advisories of all dependencies
+	cargo deny check
