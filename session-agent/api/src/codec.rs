@@ -156,6 +156,9 @@ mod tests {
             let _ = decode_body::<crate::agent::Reply>(&bytes);
             let _ = decode_body::<crate::peer::Request>(&bytes);
             let _ = decode_body::<crate::peer::Reply>(&bytes);
+            let _ = decode_body::<crate::init::Request>(&bytes);
+            let _ = decode_body::<crate::init::Reply>(&bytes);
+            let _ = decode_body::<crate::init::PodSpec>(&bytes);
             if let Ok(head) = <[u8; HEADER_LEN]>::try_from(&bytes[..bytes.len().min(HEADER_LEN)]) {
                 let _ = parse_header(head);
             }

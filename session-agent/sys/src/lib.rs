@@ -5,23 +5,34 @@
 //! | [`batch`] | arrays of system calls and their interpreter |
 //! | [`descriptor`] | descriptors of this and other processes: duplicate, compare, look at |
 //! | [`inherited`] | descriptors that a program was started with |
+//! | [`caps`] | capabilities |
+//! | [`confine`] | no_new_privs and the sessions' system call filter |
+//! | [`fdpass`] | descriptors over unix sockets |
+//! | [`idmap`] | bind mounts with other owners |
+//! | [`inherited`] | descriptors a program was started with |
 //! | [`inject`] | system calls made in a traced process |
 //! | [`memory`] | another process's memory |
+//! | [`namespaces`] | the walls of a pod |
 //! | [`pagemap`] | which pages a process has, and which it wrote |
 //! | [`procfs`] | parsers of /proc |
 //! | [`ptrace`] | tracing |
+//! | [`spawn`] | starting programs inside it |
 //! | [`stub`] | the program that a restore turns into a process |
-//! | [`idmap`] | bind mounts with other owners |
 
 pub mod batch;
+pub mod caps;
+pub mod confine;
 pub mod descriptor;
+pub mod fdpass;
 pub mod idmap;
 pub mod inherited;
 pub mod inject;
 pub mod memory;
+pub mod namespaces;
 pub mod pagemap;
 pub mod procfs;
 pub mod ptrace;
+pub mod spawn;
 pub mod stub;
 #[doc(hidden)]
 pub mod testing;

@@ -211,7 +211,10 @@ mod tests {
             "{head}tfd:        5 events:       1d data: ffffffffffffffff  pos:0 ino:61af sdev:7\n"
         ))
         .unwrap();
-        assert_eq!(epoll.epoll(), [EpollEntry { number: 5, events: 0x1d, data: u64::MAX, inode: 0x61af, device: 7 }]);
+        assert_eq!(
+            epoll.epoll(),
+            [EpollEntry { number: 5, events: 0x1d, data: u64::MAX, inode: 0x61af, device: 7 }]
+        );
         let inotify = FdInfo::parse(&format!(
             "{head}inotify wd:a ino:9e7e sdev:800013 mask:800afce ignored_mask:0 fhandle-bytes:8 fhandle-type:1 f_handle:7e\n"
         ))

@@ -1,0 +1,343 @@
+//! The owner of one session: what it is doing now, and who may change that.
+//!
+//! One [`Phase`] at a time. What takes long (start, park, send) holds [`Keeper::turn`], so two of them never
+//! overlap; everything else only reads. Every change of the phase is told to the watchers.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use roam_api::error::{Failure, Outcome};
+use roam_api::keeper::{Answer, Identity};
+use roam_api::session::{SessionInfo, SessionSpec, SessionState};
+use tokio::sync::{Notify, watch};
+
+use crate::engine::Engine;
+use crate::journal::{Entry, Facts, Journal, Record, boot_id};
+use crate::live::{Live, Output};
+use crate::log::OutputLog;
+use crate::paths::Dirs;
+use crate::pod::handle::Pod;
+
+/// How long programs have between SIGTERM and SIGKILL.
+const STOP_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a keeper without a session and without connections stays.
+pub const LINGER: Duration = Duration::from_secs(60);
+
+/// What the session is, as far as this keeper knows.
+#[derive(Clone)]
+pub enum Phase {
+    /// Nothing yet: the first request decides.
+    Empty,
+    /// It is here; `state` says more.
+    Here {
+        /// The session.
+        live: Arc<Live>,
+        /// Running or sending.
+        state: SessionState,
+    },
+    /// It is not here (any more), or not yet.
+    Away {
+        /// Who it is.
+        identity: Identity,
+        /// What was started.
+        spec: Box<SessionSpec>,
+        /// What its keeper knew.
+        facts: Box<Facts>,
+        /// Starting, receiving, parked or ended.
+        state: SessionState,
+    },
+}
+
+/// A session's owner.
+pub struct Keeper {
+    /// Its folders.
+    pub dirs: Dirs,
+    /// What the session printed.
+    pub log: Arc<OutputLog>,
+    /// The engine's thread.
+    pub engine: Engine,
+    /// Held by whatever changes the session.
+    pub turn: tokio::sync::Mutex<()>,
+    /// Wakes the main loop to end.
+    pub quit: Notify,
+    journal: Mutex<Journal>,
+    records: Mutex<Vec<Record>>,
+    phase: watch::Sender<Phase>,
+}
+
+impl Keeper {
+    /// A keeper over these folders.
+    ///
+    /// # Errors
+    /// The files'.
+    pub fn open(dirs: Dirs) -> std::io::Result<Arc<Self>> {
+        dirs.prepare()?;
+        let (journal, records) = Journal::open(&dirs.journal())?;
+        Ok(Arc::new(Self {
+            log: Arc::new(OutputLog::open(&dirs.log())?),
+            engine: Engine::start()?,
+            turn: tokio::sync::Mutex::new(()),
+            quit: Notify::new(),
+            journal: Mutex::new(journal),
+            records: Mutex::new(records),
+            phase: watch::channel(Phase::Empty).0,
+            dirs,
+        }))
+    }
+
+    /// What it is doing now.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        self.phase.borrow().clone()
+    }
+
+    /// To be told of changes.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<Phase> {
+        self.phase.subscribe()
+    }
+
+    /// Changes the phase and tells the watchers.
+    pub fn set(&self, phase: Phase) {
+        self.phase.send_replace(phase);
+    }
+
+    /// Changes what a session that is here is doing.
+    pub fn set_state(&self, new: SessionState) {
+        self.phase.send_if_modified(|phase| match phase {
+            Phase::Here { state, .. } if *state != new => {
+                *state = new;
+                true
+            }
+            _ => false,
+        });
+    }
+
+    /// Writes to the journal.
+    ///
+    /// # Errors
+    /// As a failure; the entry must not be acted upon then.
+    pub fn write(&self, generation: u64, entry: Entry) -> Result<(), Failure> {
+        lock(&self.journal).write(generation, entry).map_err(|e| journal_failed(&e))
+    }
+
+    /// Makes the journal survive a reboot.
+    ///
+    /// # Errors
+    /// As a failure.
+    pub fn sync_journal(&self) -> Result<(), Failure> {
+        lock(&self.journal).sync().map_err(|e| journal_failed(&e))
+    }
+
+    /// The records that an earlier keeper left, taken once.
+    #[must_use]
+    pub fn take_records(&self) -> Vec<Record> {
+        std::mem::take(&mut lock(&self.records))
+    }
+
+    /// The session that is here.
+    ///
+    /// # Errors
+    /// If there is none, saying why.
+    pub fn live(&self) -> Result<Arc<Live>, Failure> {
+        match self.phase() {
+            Phase::Here { live, .. } => Ok(live),
+            Phase::Empty => Err(Failure::wrong_use("This keeper has no session yet.")),
+            Phase::Away { spec, state, .. } => Err(not_here(&spec.name, &state)),
+        }
+    }
+
+    /// What lists show.
+    ///
+    /// # Errors
+    /// If this keeper has no session.
+    pub fn info(&self) -> Result<SessionInfo, Failure> {
+        let (identity, spec, facts, state, size) = match self.phase() {
+            Phase::Empty => return Err(Failure::wrong_use("This keeper has no session yet.")),
+            Phase::Here { live, state } => {
+                (live.identity.clone(), live.spec.clone(), live.facts.clone(), state, live.size())
+            }
+            Phase::Away { identity, spec, facts, state } => (identity, *spec, *facts, state, (0, 0)),
+        };
+        Ok(SessionInfo {
+            id: identity.id,
+            generation: identity.generation,
+            name: spec.name,
+            home: identity.home,
+            host: identity.host,
+            state,
+            command: command_line(&spec.argv),
+            titles: Vec::new(),
+            shown_on: Vec::new(),
+            processes: size.0,
+            memory_bytes: size.1,
+            started_unix: facts.started_unix,
+            screen: spec.screen,
+        })
+    }
+
+    /// Makes a pod's session this keeper's, and watches for its end.
+    ///
+    /// # Errors
+    /// The kernel's or roam-init's.
+    pub fn take_charge(
+        self: &Arc<Self>,
+        identity: Identity,
+        spec: SessionSpec,
+        facts: Facts,
+        pod: Pod,
+        output: Output,
+    ) -> std::io::Result<Arc<Live>> {
+        let live = Live::take_charge(identity, spec, facts, pod, output, &self.log)?;
+        self.set(Phase::Here { live: live.clone(), state: SessionState::Running });
+        let keeper = self.clone();
+        let watched = Arc::downgrade(&live);
+        tokio::spawn(async move {
+            let Some(live) = watched.upgrade() else { return };
+            let status = live.wait_ended().await;
+            let _turn = keeper.turn.lock().await;
+            // Moved or parked meanwhile: then this was not the session's end.
+            if matches!(keeper.phase(), Phase::Here { live: ref now, .. } if Arc::ptr_eq(now, &live)) {
+                keeper.end(&live, status).await;
+            }
+        });
+        Ok(live)
+    }
+
+    /// Ends the session: whatever is left of its pod goes.
+    async fn end(&self, live: &Arc<Live>, status: i32) {
+        end_pod(live.pod.clone()).await;
+        live.drained().await;
+        self.log.close();
+        if let Err(failure) = self.write(live.identity.generation, Entry::Ended { status }) {
+            tracing::error!(%failure, "the end was not recorded");
+        }
+        self.set(away(live, SessionState::Ended { status }));
+    }
+
+    /// Stop: everything in the session, then this keeper.
+    ///
+    /// # Errors
+    /// If the session is on its way to another machine and may be there already.
+    pub async fn stop(&self) -> Result<Answer, Failure> {
+        let Ok(_turn) = self.turn.try_lock() else {
+            return Err(Failure::refused("The session is being moved or put to sleep.")
+                .next("Cancel that first, or wait until it is done."));
+        };
+        if let Phase::Here { live, .. } = self.phase() {
+            live.stop(STOP_PATIENCE).await;
+            let status = (*live.ended.borrow()).unwrap_or(128 + libc::SIGKILL);
+            self.end(&live, status).await;
+        }
+        self.quit.notify_one();
+        Ok(Answer::Ok)
+    }
+
+    /// Takes over a pod whose keeper died.
+    ///
+    /// # Errors
+    /// If there is nothing to take over, saying why.
+    pub fn adopt(self: &Arc<Self>, host: String) -> Result<Answer, Failure> {
+        let Ok(_turn) = self.turn.try_lock() else {
+            return Err(Failure::wrong_use("This keeper has a session already."));
+        };
+        if !matches!(self.phase(), Phase::Empty) {
+            return Err(Failure::wrong_use("This keeper has a session already."));
+        }
+        let records = self.take_records();
+        let Some((identity, spec, facts)) = records.iter().rev().find_map(|r| match &r.entry {
+            Entry::Running { identity, spec, facts } => {
+                Some((identity.clone(), SessionSpec::clone(spec), Facts::clone(facts)))
+            }
+            _ => None,
+        }) else {
+            return Err(Failure::refused("Nothing is recorded of a session in this folder."));
+        };
+        let identity = Identity { host, ..identity };
+        let last = records.last().map(|r| (r.entry.clone(), r.boot_id.clone()));
+        let gone = |state| Phase::Away {
+            identity: identity.clone(),
+            spec: Box::new(spec.clone()),
+            facts: Box::new(facts.clone()),
+            state,
+        };
+        match last {
+            Some((Entry::Ended { status }, _)) => self.set(gone(SessionState::Ended { status })),
+            Some((Entry::Parked { file }, _)) => self.set(gone(SessionState::Parked { file })),
+            Some((_, boot)) if boot_id().is_ok_and(|now| now != boot) => {
+                self.set(gone(SessionState::Ended { status: 128 + libc::SIGKILL }));
+            }
+            _ => {
+                let pod = match Pod::adopt(&self.dirs.runtime) {
+                    Ok(pod) => pod,
+                    Err(error) => {
+                        tracing::warn!(%error, "the pod is gone");
+                        let status = 128 + libc::SIGKILL;
+                        self.write(identity.generation, Entry::Ended { status })?;
+                        self.set(gone(SessionState::Ended { status }));
+                        return self.info().map(Answer::Info);
+                    }
+                };
+                let output =
+                    Output::fetch(&pod).map_err(|e| failed("taking the session's output over", &e))?;
+                self.take_charge(identity, spec, facts, pod, output)
+                    .map_err(|e| failed("taking the session over", &e))?;
+            }
+        }
+        self.info().map(Answer::Info)
+    }
+}
+
+/// The phase of a session that was here.
+#[must_use]
+pub fn away(live: &Live, state: SessionState) -> Phase {
+    Phase::Away {
+        identity: live.identity.clone(),
+        spec: Box::new(live.spec.clone()),
+        facts: Box::new(live.facts.clone()),
+        state,
+    }
+}
+
+/// Ends a pod, on a thread where waiting is allowed.
+pub async fn end_pod(pod: Arc<Pod>) {
+    let ended = tokio::task::spawn_blocking(move || pod.end()).await;
+    if let Ok(Err(error)) = ended {
+        tracing::error!(%error, "a pod did not end");
+    }
+}
+
+/// An error of the system as a failure that changed nothing.
+#[must_use]
+pub fn failed(doing: &str, error: &std::io::Error) -> Failure {
+    Failure::new(Outcome::FailedAndUndone, format!("{doing} failed: {error}."))
+}
+
+fn journal_failed(error: &std::io::Error) -> Failure {
+    Failure::undone(format!("The session's journal can't be written: {error}."))
+        .next("Make room on the disk that holds your home folder.")
+}
+
+fn not_here(name: &str, state: &SessionState) -> Failure {
+    match state {
+        SessionState::Parked { file } => Failure::refused(format!("{name} sleeps in {file}."))
+            .next(format!("Wake it with `roam resume {name}`.")),
+        SessionState::Ended { .. } => Failure::refused(format!("{name} has ended.")),
+        SessionState::Receiving { from } => {
+            Failure::refused(format!("{name} is still arriving from {from}."))
+        }
+        _ => Failure::refused(format!("{name} does not run here yet.")),
+    }
+}
+
+fn command_line(argv: &[Vec<u8>]) -> String {
+    let line = argv.iter().map(|arg| String::from_utf8_lossy(arg)).collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(500) {
+        Some((at, _)) => format!("{}…", &line[..at]),
+        None => line,
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,319 @@
+//! A session that has a pod here: its output, its processes, its end.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use nix::sys::stat::fstat;
+use roam_api::init::{Event, Reply, Request, Role};
+use roam_api::keeper::Identity;
+use roam_api::session::SessionSpec;
+use roam_checkpoint::pod::{ExternalName, Externals};
+use tokio::io::AsyncReadExt;
+use tokio::net::unix::pipe;
+use tokio::sync::{broadcast, watch};
+
+use crate::journal::Facts;
+use crate::log::OutputLog;
+use crate::pod::handle::Pod;
+
+/// The session's output streams, as they are called in roam-init's store and in checkpoints.
+pub const STREAMS: [(&str, u8); 2] = [("stdout", 1), ("stderr", 2)];
+
+/// A session with a pod.
+pub struct Live {
+    /// Who it is.
+    pub identity: Identity,
+    /// What was started.
+    pub spec: SessionSpec,
+    /// What its next keeper must know.
+    pub facts: Facts,
+    /// Its pod.
+    pub pod: Arc<Pod>,
+    /// Device and inode of each output pipe.
+    pipes: HashMap<(u64, u64), ExternalName>,
+    /// What happens in the pod.
+    pub events: broadcast::Sender<Event>,
+    /// The session's status once nothing but helpers is left.
+    pub ended: watch::Sender<Option<i32>>,
+    /// Commands of `roam exec` that run.
+    pub execs: AtomicUsize,
+    /// How many output streams are still being read.
+    reading: watch::Sender<usize>,
+    /// Their readers; they end with this.
+    _tasks: tokio::task::JoinSet<()>,
+}
+
+/// The pod's halves of new output pipes, for programs; the reading halves are kept in roam-init.
+pub struct Output {
+    readers: Vec<OwnedFd>,
+    /// Standard output and error for the session's program.
+    pub writers: Vec<OwnedFd>,
+}
+
+impl Output {
+    /// Makes the pipes and has roam-init keep the reading ends, so that nobody gets EPIPE when the
+    /// keeper dies.
+    ///
+    /// # Errors
+    /// The kernel's or roam-init's.
+    pub fn make(pod: &Pod) -> io::Result<Self> {
+        let (mut readers, mut writers) = (Vec::new(), Vec::new());
+        for (name, _) in STREAMS {
+            let (reader, writer) = io::pipe()?;
+            pod.client().ok(&Request::Keep { name: name.into() }, &[reader.as_fd()])?;
+            readers.push(reader.into());
+            writers.push(writer.into());
+        }
+        Ok(Self { readers, writers })
+    }
+
+    /// Gets the reading ends back from roam-init, for a new keeper.
+    ///
+    /// # Errors
+    /// roam-init's.
+    pub fn fetch(pod: &Pod) -> io::Result<Self> {
+        let readers = STREAMS
+            .iter()
+            .map(|(name, _)| pod.client().descriptor(&Request::Fetch { name: (*name).into() }))
+            .collect::<io::Result<_>>()?;
+        Ok(Self { readers, writers: Vec::new() })
+    }
+}
+
+fn identity_of(file: BorrowedFd<'_>) -> io::Result<(u64, u64)> {
+    let found = fstat(file)?;
+    Ok((found.st_dev, found.st_ino))
+}
+
+impl Live {
+    /// Takes charge of a pod: reads its output into the log and hears of its events.
+    ///
+    /// # Errors
+    /// The kernel's or roam-init's.
+    pub fn take_charge(
+        identity: Identity,
+        spec: SessionSpec,
+        facts: Facts,
+        pod: Pod,
+        output: Output,
+        log: &Arc<OutputLog>,
+    ) -> io::Result<Arc<Self>> {
+        let mut pipes = HashMap::new();
+        let mut tasks = tokio::task::JoinSet::new();
+        let reading = watch::channel(output.readers.len()).0;
+        for ((name, stream), reader) in STREAMS.into_iter().zip(output.readers) {
+            pipes.insert(identity_of(reader.as_fd())?, ExternalName(name.into()));
+            let reader = pipe::Receiver::from_owned_fd(reader)?;
+            let (log, reading) = (log.clone(), reading.clone());
+            tasks.spawn(async move {
+                read_output(reader, stream, log).await;
+                reading.send_modify(|count| *count -= 1);
+            });
+        }
+        let watching = pod.connect()?.watch()?;
+        let (events, _) = broadcast::channel(256);
+        let ended = watch::channel(None).0;
+        let pod = Arc::new(pod);
+        let live = Arc::new(Self {
+            identity,
+            spec,
+            facts,
+            pod,
+            pipes,
+            events,
+            ended,
+            execs: AtomicUsize::new(0),
+            reading,
+            _tasks: tasks,
+        });
+        let weak = Arc::downgrade(&live);
+        watching.set_nonblocking(true)?;
+        let mut stream = tokio::net::UnixStream::from_std(watching)?;
+        tokio::spawn(async move {
+            while let Ok(Some(reply)) = roam_link::frames::read::<Reply>(&mut stream).await {
+                let Some(live) = weak.upgrade() else { return };
+                if let Reply::Event(event) = reply {
+                    live.heard(event);
+                }
+            }
+            // roam-init is gone, and with it every process.
+            if let Some(live) = weak.upgrade() {
+                live.ended.send_if_modified(|status| {
+                    status.is_none() && {
+                        *status = Some(128 + 9);
+                        true
+                    }
+                });
+            }
+        });
+        live.look()?;
+        Ok(live)
+    }
+
+    /// What happened before anybody listened.
+    fn look(&self) -> io::Result<()> {
+        let state = self.pod.client().state()?;
+        if state.empty {
+            let status = state.main.and_then(|(_, status)| status).unwrap_or(0);
+            self.ended.send_if_modified(|now| {
+                now.is_none() && {
+                    *now = Some(status);
+                    true
+                }
+            });
+        }
+        Ok(())
+    }
+
+    fn heard(&self, event: Event) {
+        let _ = self.events.send(event);
+        if event == Event::Empty {
+            let _ = self.look();
+        }
+    }
+
+    /// Number of processes, and their resident memory in bytes.
+    #[must_use]
+    pub fn size(&self) -> (u32, u64) {
+        let root = roam_checkpoint::pod::Pod::root(&*self.pod);
+        let Ok(entries) = std::fs::read_dir(root.join("proc")) else { return (0, 0) };
+        let (mut count, mut pages) = (0, 0);
+        for entry in entries.flatten() {
+            let is_process = entry.file_name().to_str().is_some_and(|n| n != "1" && n.parse::<u32>().is_ok());
+            if let Some(statm) =
+                is_process.then(|| std::fs::read_to_string(entry.path().join("statm")).ok()).flatten()
+            {
+                count += 1;
+                pages += statm.split(' ').nth(1).and_then(|n| n.parse::<u64>().ok()).unwrap_or(0);
+            }
+        }
+        (count, pages * 4096)
+    }
+
+    /// Waits until nothing but helpers is left.
+    pub async fn wait_ended(&self) -> i32 {
+        let mut ended = self.ended.subscribe();
+        loop {
+            if let Some(status) = *ended.borrow_and_update() {
+                return status;
+            }
+            if ended.changed().await.is_err() {
+                return 128 + 9;
+            }
+        }
+    }
+
+    /// SIGTERM to everything, SIGKILL with the pod after `patience`.
+    pub async fn stop(&self, patience: Duration) {
+        let signal = Request::Signal { pid: None, signal: libc::SIGTERM };
+        // A stopped program gets SIGTERM only once it goes on.
+        let go_on = Request::Signal { pid: None, signal: libc::SIGCONT };
+        if self.pod.client().ok(&signal, &[]).and_then(|()| self.pod.client().ok(&go_on, &[])).is_ok() {
+            let _ = tokio::time::timeout(patience, self.wait_ended()).await;
+        }
+    }
+
+    /// The output pipes, for the engine.
+    #[must_use]
+    pub fn externals(&self) -> PodExternals {
+        PodExternals { pipes: self.pipes.clone(), provided: HashMap::new() }
+    }
+
+    /// Starts a command in the pod with these standard descriptors; returns its pid inside and its pidfd.
+    ///
+    /// # Errors
+    /// What kept it from being execed.
+    pub fn exec(&self, argv: Vec<Vec<u8>>, stdio: &[BorrowedFd<'_>; 3]) -> io::Result<(i32, OwnedFd)> {
+        let request = Request::Start {
+            role: Role::Exec,
+            argv,
+            env: self.facts.env.clone(),
+            cwd: self.spec.cwd.clone(),
+            umask: self.spec.umask,
+        };
+        self.pod.client().start(&request, stdio)
+    }
+
+    /// Counts a command that runs, until the guard is dropped.
+    #[must_use]
+    pub fn count_exec(self: &Arc<Self>) -> ExecCount {
+        self.execs.fetch_add(1, Ordering::SeqCst);
+        ExecCount(self.clone())
+    }
+
+    /// Waits until all output has been read: its writers are gone.
+    pub async fn drained(&self) {
+        let _ = self.reading.subscribe().wait_for(|count| *count == 0).await;
+    }
+}
+
+/// A running command of `roam exec`.
+pub struct ExecCount(Arc<Live>);
+
+impl Drop for ExecCount {
+    fn drop(&mut self) {
+        self.0.execs.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+async fn read_output(mut reader: pipe::Receiver, stream: u8, log: Arc<OutputLog>) {
+    let mut buffer = vec![0; 16 << 10];
+    loop {
+        match reader.read(&mut buffer).await {
+            Ok(0) | Err(_) => return,
+            Ok(n) => {
+                if let Err(error) = log.append(stream, &buffer[..n]) {
+                    // The program must not hang because the disk is full: its output is lost instead.
+                    tracing::error!(%error, "the session's output could not be written");
+                }
+            }
+        }
+    }
+}
+
+/// The session's output pipes as the engine asks for them.
+pub struct PodExternals {
+    pipes: HashMap<(u64, u64), ExternalName>,
+    provided: HashMap<ExternalName, OwnedFd>,
+}
+
+impl PodExternals {
+    /// For a restore: the pod's halves of new pipes.
+    ///
+    /// # Errors
+    /// If a descriptor can't be duplicated.
+    pub fn to_provide(output: &Output) -> io::Result<Self> {
+        let mut provided = HashMap::new();
+        for ((name, _), writer) in STREAMS.iter().zip(&output.writers) {
+            provided.insert(ExternalName((*name).into()), writer.try_clone()?);
+        }
+        Ok(Self { pipes: HashMap::new(), provided })
+    }
+}
+
+impl Externals for PodExternals {
+    fn identify(&self, file: BorrowedFd<'_>) -> Option<ExternalName> {
+        self.pipes.get(&identity_of(file).ok()?).cloned()
+    }
+
+    fn provide(&mut self, name: &ExternalName) -> io::Result<OwnedFd> {
+        match self.provided.get(name) {
+            Some(fd) => fd.try_clone(),
+            None => Err(io::Error::new(io::ErrorKind::NotFound, format!("there is no external {}", name.0))),
+        }
+    }
+}
+
+/// A unix stream of std as one of tokio.
+///
+/// # Errors
+/// The kernel's.
+pub fn to_tokio(stream: StdUnixStream) -> io::Result<tokio::net::UnixStream> {
+    stream.set_nonblocking(true)?;
+    tokio::net::UnixStream::from_std(stream)
+}
