@@ -9,7 +9,7 @@ use std::time::Duration;
 use roam_api::error::{Failure, Outcome};
 use roam_api::keeper::{Answer, Identity};
 use roam_api::session::{SessionInfo, SessionSpec, SessionState};
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 
 use crate::engine::Engine;
 use crate::journal::{Entry, Facts, Journal, Record, boot_id};
@@ -58,8 +58,8 @@ pub struct Keeper {
     pub engine: Engine,
     /// Held by whatever changes the session.
     pub turn: tokio::sync::Mutex<()>,
-    /// Wakes the main loop to end.
-    pub quit: Notify,
+    /// Becomes true when the keeper is to end.
+    pub quit: watch::Sender<bool>,
     journal: Mutex<Journal>,
     records: Mutex<Vec<Record>>,
     phase: watch::Sender<Phase>,
@@ -77,7 +77,7 @@ impl Keeper {
             log: Arc::new(OutputLog::open(&dirs.log())?),
             engine: Engine::start()?,
             turn: tokio::sync::Mutex::new(()),
-            quit: Notify::new(),
+            quit: watch::channel(false).0,
             journal: Mutex::new(journal),
             records: Mutex::new(records),
             phase: watch::channel(Phase::Empty).0,
@@ -229,7 +229,7 @@ impl Keeper {
             let status = (*live.ended.borrow()).unwrap_or(128 + libc::SIGKILL);
             self.end(&live, status).await;
         }
-        self.quit.notify_one();
+        self.quit.send_replace(true);
         Ok(Answer::Ok)
     }
 

@@ -30,6 +30,7 @@ pub async fn serve(keeper: Arc<Keeper>) -> io::Result<()> {
     // For whoever started this process: connecting works from here on.
     let _ = writeln!(io::stdout(), "ready");
     let connections = Arc::new(Connections::default());
+    let mut quit = keeper.quit.subscribe();
     loop {
         tokio::select! {
             accepted = listener.accept() => {
@@ -45,7 +46,7 @@ pub async fn serve(keeper: Arc<Keeper>) -> io::Result<()> {
                     });
                 }
             }
-            () = keeper.quit.notified() => {
+            _ = quit.wait_for(|quit| *quit) => {
                 // Let the last answers out before the process ends.
                 let _ = std::fs::remove_file(&path);
                 let _ = tokio::time::timeout(std::time::Duration::from_secs(2), connections.idle()).await;
@@ -161,6 +162,7 @@ fn missing(what: &str) -> Failure {
 
 async fn watch(keeper: &Arc<Keeper>, mut stream: UnixStream) -> Result<(), frames::FrameError> {
     let mut phase = keeper.watch();
+    let mut quit = keeper.quit.subscribe();
     let mut nothing = [0];
     loop {
         phase.borrow_and_update();
@@ -169,6 +171,7 @@ async fn watch(keeper: &Arc<Keeper>, mut stream: UnixStream) -> Result<(), frame
         }
         tokio::select! {
             changed = phase.changed() => if changed.is_err() { return Ok(()) },
+            _ = quit.wait_for(|quit| *quit) => return Ok(()),
             // The client says nothing more: whatever comes is its end.
             _ = stream.read(&mut nothing) => return Ok(()),
         }

@@ -85,7 +85,7 @@ fn a_killed_keeper_s_session_goes_on_and_is_taken_over() {
         // Prints what it is told through a FIFO, so that it also speaks while there is no keeper.
         let home = folders.path("home");
         let program = format!(
-            "mkfifo {0}/go; echo ready; while read n <{0}/go; do echo $n; [ $n = end ] && exit 5; done",
+            "mkfifo {0}/go; exec 3<>{0}/go; echo ready; while read n <&3; do echo $n; [ $n = end ] && exit 5; done",
             home.display()
         );
         keeper.ask(&Request::Start { identity: identity(), spec: spec(&folders, &program) }).unwrap();

@@ -34,7 +34,9 @@ struct Connection {
 
 struct Init {
     children: Children,
-    connections: Vec<Connection>,
+    /// By a number that is never used again: others may go while one is being served.
+    connections: BTreeMap<u64, Connection>,
+    accepted: u64,
     kept: BTreeMap<String, OwnedFd>,
     live: bool,
     held: bool,
@@ -53,7 +55,8 @@ pub fn run(listener: UnixListener, guard: UnixStream) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     let mut init = Init {
         children: Children::default(),
-        connections: Vec::new(),
+        connections: BTreeMap::new(),
+        accepted: 0,
         kept: BTreeMap::new(),
         live: false,
         held: false,
@@ -75,12 +78,12 @@ pub fn run(listener: UnixListener, guard: UnixStream) -> io::Result<()> {
         if ready.listener {
             init.accept(&listener);
         }
-        for index in ready.connections.into_iter().rev() {
-            match init.serve(index) {
+        for number in ready.connections {
+            match init.serve(number) {
                 Ok(Flow::On) => {}
                 Ok(Flow::End) => return Ok(()),
                 Err(_) => {
-                    init.connections.swap_remove(index);
+                    init.connections.remove(&number);
                 }
             }
         }
@@ -97,7 +100,7 @@ struct Ready {
     signal: bool,
     listener: bool,
     guard_closed: bool,
-    connections: Vec<usize>,
+    connections: Vec<u64>,
 }
 
 impl Init {
@@ -109,7 +112,7 @@ impl Init {
     ) -> io::Result<Ready> {
         let input = |fd| PollFd::new(fd, PollFlags::POLLIN);
         let mut polled: Vec<PollFd<'_>> = vec![input(signals.as_fd()), input(listener.as_fd())];
-        polled.extend(self.connections.iter().map(|c| input(c.socket.as_fd())));
+        polled.extend(self.connections.values().map(|c| input(c.socket.as_fd())));
         if let Some(guard) = guard {
             polled.push(PollFd::new(guard.as_fd(), PollFlags::POLLIN));
         }
@@ -123,7 +126,13 @@ impl Init {
             signal: came(0),
             listener: came(1),
             guard_closed: guard.is_some() && came(2 + count),
-            connections: (0..count).filter(|i| came(2 + i)).collect(),
+            connections: self
+                .connections
+                .keys()
+                .enumerate()
+                .filter(|(i, _)| came(2 + i))
+                .map(|(_, n)| *n)
+                .collect(),
         })
     }
 
@@ -145,7 +154,7 @@ impl Init {
         self.empty = empty;
         for event in events {
             self.connections
-                .retain(|c| !c.watches || wire::send(&c.socket, &Reply::Event(event), &[]).is_ok());
+                .retain(|_, c| !c.watches || wire::send(&c.socket, &Reply::Event(event), &[]).is_ok());
         }
     }
 
@@ -158,14 +167,16 @@ impl Init {
                 .and_then(|()| socket.set_write_timeout(Some(WRITE_TIME)))
                 .and_then(|()| socket.set_read_timeout(Some(WRITE_TIME)));
             if mine && prepared.is_ok() && self.connections.len() < MAX_CONNECTIONS {
-                self.connections.push(Connection { socket, partial: Partial::default(), watches: false });
+                self.accepted += 1;
+                let connection = Connection { socket, partial: Partial::default(), watches: false };
+                self.connections.insert(self.accepted, connection);
             }
         }
     }
 
     /// Reads what came on this connection and answers a whole request.
-    fn serve(&mut self, index: usize) -> io::Result<Flow> {
-        let connection = &mut self.connections[index];
+    fn serve(&mut self, number: u64) -> io::Result<Flow> {
+        let Some(connection) = self.connections.get_mut(&number) else { return Ok(Flow::On) };
         // Poll said that there is something, so one call does not block.
         let Some((body, descriptors)) = connection.partial.advance(connection.socket.as_fd())? else {
             return Ok(Flow::On);
@@ -174,7 +185,7 @@ impl Init {
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
         match request {
             Request::End => return Ok(Flow::End),
-            Request::Watch => self.connections[index].watches = true,
+            Request::Watch => connection.watches = true,
             _ => {}
         }
         let (reply, with) = match self.answer(request, descriptors) {
@@ -184,8 +195,10 @@ impl Init {
             }
         };
         let with: Vec<BorrowedFd<'_>> = with.iter().map(AsFd::as_fd).collect();
-        wire::send(&self.connections[index].socket, &reply, &with)?;
-        Ok(Flow::On)
+        match self.connections.get(&number) {
+            Some(connection) => wire::send(&connection.socket, &reply, &with).map(|()| Flow::On),
+            None => Ok(Flow::On),
+        }
     }
 
     fn answer(

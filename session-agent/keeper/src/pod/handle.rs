@@ -120,6 +120,17 @@ impl Pod {
     }
 }
 
+impl Drop for Pod {
+    /// A pod that was not made live ends with its value, and is gone then.
+    fn drop(&mut self) {
+        if self.guard.is_some()
+            && let Err(error) = self.end()
+        {
+            tracing::error!(%error, "a pod did not end");
+        }
+    }
+}
+
 fn kill(pidfd: &OwnedFd) -> io::Result<()> {
     match roam_sys::spawn::pidfd_signal(pidfd.as_fd(), libc::SIGKILL) {
         Err(e) if e.raw_os_error() == Some(libc::ESRCH) => Ok(()),
