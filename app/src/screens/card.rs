@@ -18,6 +18,9 @@ use crate::widgets::icon::{self, Icon};
 use crate::widgets::surface::{self, Tone};
 use crate::widgets::{progress, tile};
 
+/// A card narrower than this puts its buttons below its words.
+const NARROW: f32 = 480.0;
+
 /// An app on its way from its card to a machine, by the pointer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dragged {
@@ -61,12 +64,16 @@ pub fn show(ui: &mut Ui, model: &Model, card: &Card, queue: &mut Queue) {
 fn head(ui: &mut Ui, model: &Model, card: &Card, queue: &mut Queue) {
     let width = ui.available_width();
     let (rect, _) = ui.allocate_exact_size(vec2(width, 44.0), Sense::hover());
+    let narrow = width < NARROW && has_actions(card);
+    let buttons =
+        if narrow { ui.allocate_exact_size(vec2(width, size::BUTTON), Sense::hover()).0 } else { rect };
     // The actions first: the words get what is left.
-    let place = UiBuilder::new().max_rect(rect).layout(Layout::right_to_left(Align::Center));
+    let place = UiBuilder::new().max_rect(buttons).layout(Layout::right_to_left(Align::Center));
     let mut row = ui.new_child(place);
     row.spacing_mut().item_spacing.x = size::SMALL;
     actions(&mut row, card, queue);
-    let right = row.min_rect().left().min(rect.right()) - size::GAP;
+    let used = if narrow { rect.right() } else { row.min_rect().left() };
+    let right = used.min(rect.right()) - size::GAP;
     let drag = eframe::egui::Rect::from_min_max(rect.min, pos2(right, rect.bottom()));
     draggable(ui, card, drag);
 
@@ -160,6 +167,11 @@ pub fn show_dragged(ui: &mut Ui) {
                 });
             });
         });
+}
+
+/// There are buttons that a narrow card has to put below its words.
+fn has_actions(card: &Card) -> bool {
+    matches!(card.state, CardState::Running)
 }
 
 /// The buttons, from right to left.

@@ -209,7 +209,7 @@ fn show_checks(ui: &mut Ui, checks: Option<&[Check]>) {
         return;
     };
     let p = theme::palette(ui);
-    ScrollArea::vertical().max_height(360.0).show(ui, |ui| {
+    ScrollArea::vertical().max_height(380.0).min_scrolled_height(380.0).show(ui, |ui| {
         for check in checks {
             ui.horizontal_top(|ui| {
                 ui.spacing_mut().item_spacing.x = 10.0;
@@ -221,6 +221,7 @@ fn show_checks(ui: &mut Ui, checks: Option<&[Check]>) {
                 icon::show(ui, icon, 17.0, color);
                 ui.with_layout(Layout::top_down(Align::Min), |ui| {
                     ui.spacing_mut().item_spacing.y = 2.0;
+                    ui.spacing_mut().interact_size.y = 18.0;
                     ui.horizontal(|ui| {
                         ui.label(surface::strong(&check.name));
                         if check.verdict != Verdict::Good {

@@ -1,12 +1,13 @@
 //! Buttons: the main action, quiet actions, a picture alone, and menus.
 
 use eframe::egui::{
-    Align2, Color32, CornerRadius, FontId, Galley, Popup, PopupCloseBehavior, Rect, Response, Role, Sense,
-    Stroke, StrokeKind, TextStyle, Ui, Vec2, WidgetInfo, pos2, vec2,
+    Align2, Color32, CornerRadius, FontId, Galley, Popup, PopupCloseBehavior, Rect, RectAlign, Response,
+    Role, Sense, Stroke, StrokeKind, TextStyle, Ui, Vec2, WidgetInfo, pos2, vec2,
 };
 use std::sync::Arc;
 
 use super::icon::{self, Icon};
+use super::surface;
 use crate::theme::{self, Palette, size};
 
 /// How much a button asks to be pressed.
@@ -37,6 +38,7 @@ pub struct Button<'a> {
 }
 
 const ICON: f32 = 15.0;
+const MENU: f32 = 210.0;
 
 impl<'a> Button<'a> {
     /// A quiet button with words.
@@ -150,14 +152,18 @@ impl<'a> Button<'a> {
     /// Draws it as the opener of a menu.
     pub fn menu(mut self, ui: &mut Ui, contents: impl FnOnce(&mut Ui)) {
         self.opens = !self.text.is_empty();
+        // A picture alone stands at the right end, so its menu grows to the left.
+        let align = if self.opens { RectAlign::BOTTOM_START } else { RectAlign::BOTTOM_END };
         let label = self.label;
         let response = self.show(ui);
         Popup::menu(&response)
             .gap(4.0)
+            .width(MENU)
+            .align(align)
             .close_behavior(PopupCloseBehavior::CloseOnClick)
             .accessible_name(label)
             .show(|ui| {
-                ui.set_min_width(180.0);
+                ui.set_width(MENU);
                 ui.spacing_mut().item_spacing.y = 2.0;
                 contents(ui);
             });
@@ -225,8 +231,7 @@ impl<'a> Entry<'a> {
     pub fn show(self, ui: &mut Ui) -> bool {
         let p = theme::palette(ui);
         let font = TextStyle::Body.resolve(ui.style());
-        let galley = ui.painter().layout_no_wrap(self.text.to_owned(), font, Color32::PLACEHOLDER);
-        let width = (galley.size().x + 44.0).max(ui.available_width());
+        let width = ui.available_width();
         let sense = if self.enabled { Sense::click() } else { Sense::hover() };
         let (rect, response) = ui.allocate_exact_size(vec2(width, 30.0), sense);
         let (label, enabled) = (self.label.to_owned(), self.enabled);
@@ -245,7 +250,8 @@ impl<'a> Entry<'a> {
             let place = Rect::from_center_size(pos2(rect.min.x + 17.0, rect.center().y), Vec2::splat(ICON));
             icon::paint(ui.painter(), place, icon, front);
         }
-        ui.painter().galley(pos2(rect.min.x + 34.0, rect.center().y - galley.size().y / 2.0), galley, front);
+        let at = pos2(rect.min.x + 34.0, rect.center().y - 8.5);
+        surface::paint_line(ui, at, width - 44.0, self.text, font, front);
         self.enabled && response.clicked()
     }
 }

@@ -92,21 +92,23 @@ fn frame(fill: Color32, line: Color32) -> Frame {
 
 /// A dialog in front of everything, with a title and a way out; true when it was left.
 pub fn dialog(ctx: &egui::Context, name: &str, title: &str, contents: impl FnOnce(&mut Ui)) -> bool {
-    let response =
-        Modal::new(Id::unique(name)).backdrop_color(Color32::from_black_alpha(110)).show(ctx, |ui| {
-            ui.set_width(400.0_f32.min(ui.ctx().content_rect().width() - 80.0));
-            let mut close = false;
-            ui.horizontal(|ui| {
-                ui.add(Label::new(RichText::new(title).text_style(TextStyle::Heading).size(17.0)).truncate());
-                ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
-                    let label = Text::Close.say();
-                    close = Button::picture(Icon::Close, &label).show(ui).clicked();
-                });
+    let style = ctx.global_style();
+    let frame = Frame::window(&style).inner_margin(Margin { left: 24, right: 24, top: 16, bottom: 20 });
+    let modal = Modal::new(Id::unique(name)).frame(frame).backdrop_color(Color32::from_black_alpha(90));
+    let response = modal.show(ctx, |ui| {
+        ui.set_width(420.0_f32.min(ui.ctx().content_rect().width() - 80.0));
+        let mut close = false;
+        ui.horizontal(|ui| {
+            ui.add(Label::new(RichText::new(title).text_style(TextStyle::Heading).size(17.0)).truncate());
+            ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
+                let label = Text::Close.say();
+                close = Button::picture(Icon::Close, &label).show(ui).clicked();
             });
-            ui.add_space(size::SMALL);
-            contents(ui);
-            close
         });
+        ui.add_space(size::SMALL);
+        contents(ui);
+        close
+    });
     response.inner || response.should_close()
 }
 
