@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use roam_api::environment;
 use roam_api::session::SessionSpec;
 
 use crate::model::applications::{self, Application, Reader};
@@ -18,53 +19,17 @@ const LARGEST_ICON: u32 = 512;
 /// directory.
 #[must_use]
 pub fn spec(argv: &[String]) -> SessionSpec {
-    let env = std::env::vars_os()
-        .filter(|(key, _)| kept(key))
-        .map(|(key, value)| (key.into_vec(), value.into_vec()))
-        .collect();
     let home = std::env::var_os("HOME").filter(|home| Path::new(home).is_dir()).unwrap_or_else(|| "/".into());
     SessionSpec {
-        name: session_name(applications::program(argv)),
+        // The agent chooses one that is not taken.
+        name: String::new(),
         argv: argv.iter().map(|word| word.clone().into_bytes()).collect(),
-        env,
+        env: environment::cleaned(std::env::vars_os(), Vec::new()),
         cwd: home.into_vec(),
         umask: umask(),
         screen: true,
         publish: Vec::new(),
     }
-}
-
-/// A wish for a name; the agent makes it unique.
-fn session_name(program: &str) -> String {
-    let name: String = program
-        .chars()
-        .map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' })
-        .collect();
-    if name.is_empty() { "app".to_owned() } else { name }
-}
-
-/// Variables that name this desktop's display, buses and agents mean nothing in a pod.
-fn kept(key: &OsStr) -> bool {
-    const DROPPED: [&str; 17] = [
-        "DISPLAY",
-        "WAYLAND_DISPLAY",
-        "WAYLAND_SOCKET",
-        "XAUTHORITY",
-        "SESSION_MANAGER",
-        "DBUS_SESSION_BUS_ADDRESS",
-        "DBUS_STARTER_ADDRESS",
-        "DBUS_STARTER_BUS_TYPE",
-        "AT_SPI_BUS_ADDRESS",
-        "SSH_AUTH_SOCK",
-        "SSH_AGENT_PID",
-        "GPG_AGENT_INFO",
-        "DESKTOP_STARTUP_ID",
-        "XDG_ACTIVATION_TOKEN",
-        "WINDOWID",
-        "NOTIFY_SOCKET",
-        "LD_PRELOAD",
-    ];
-    !DROPPED.iter().any(|dropped| key == *dropped)
 }
 
 fn umask() -> u32 {
@@ -231,24 +196,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_safe_in_file_names() {
-        assert_eq!(session_name("mousepad"), "mousepad");
-        assert_eq!(session_name("a/b c"), "a-b-c");
-        assert_eq!(session_name(""), "app");
-    }
-
-    #[test]
     fn languages_go_from_special_to_general() {
         assert_eq!(language_suffixes("de_AT.UTF-8@euro"), ["de_AT@euro", "de_AT", "de@euro", "de"]);
         assert_eq!(language_suffixes("de.UTF-8"), ["de"]);
         assert_eq!(language_suffixes("C.UTF-8"), Vec::<String>::new());
-    }
-
-    #[test]
-    fn this_desktops_handles_stay_out_of_the_pod() {
-        assert!(!kept(OsStr::new("WAYLAND_DISPLAY")));
-        assert!(!kept(OsStr::new("DBUS_SESSION_BUS_ADDRESS")));
-        assert!(kept(OsStr::new("LANG")));
     }
 
     #[test]

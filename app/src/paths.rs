@@ -1,18 +1,17 @@
 //! Where Roam's parts meet on this machine: the agent's socket and the other programs.
 
-use std::ffi::OsString;
 use std::path::PathBuf;
 
-/// The environment's value, unless empty.
-fn var(name: &str) -> Option<OsString> {
-    std::env::var_os(name).filter(|value| !value.is_empty())
+/// A folder that the environment names; by the XDG specification a relative one is none.
+fn folder(name: &str) -> Option<PathBuf> {
+    std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute())
 }
 
 /// The folder of sockets and locks: `$XDG_RUNTIME_DIR/roam`, or `/tmp/roam-UID` without it.
 #[must_use]
 pub fn runtime() -> PathBuf {
-    match var("XDG_RUNTIME_DIR") {
-        Some(dir) => PathBuf::from(dir).join("roam"),
+    match folder("XDG_RUNTIME_DIR") {
+        Some(dir) => dir.join("roam"),
         None => PathBuf::from(format!("/tmp/roam-{}", nix::unistd::getuid())),
     }
 }
@@ -26,9 +25,8 @@ pub fn agent_socket() -> PathBuf {
 /// The folder of the app's own settings.
 #[must_use]
 pub fn config() -> Option<PathBuf> {
-    var("XDG_CONFIG_HOME")
-        .map(PathBuf::from)
-        .or_else(|| var("HOME").map(|home| PathBuf::from(home).join(".config")))
+    folder("XDG_CONFIG_HOME")
+        .or_else(|| folder("HOME").map(|home| home.join(".config")))
         .map(|dir| dir.join("roam"))
 }
 

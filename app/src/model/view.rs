@@ -2,7 +2,7 @@
 
 use roam_api::agent::{MachineInfo, MoveInfo, Snapshot};
 use roam_api::error::Failure;
-use roam_api::session::{MoveProgress, MoveStage, SessionInfo, SessionState};
+use roam_api::session::{MachineKey, MoveProgress, MoveStage, SessionInfo, SessionState};
 
 use super::applications;
 use super::figures;
@@ -151,9 +151,22 @@ pub enum Aftermath {
     },
 }
 
+/// The values that a permission can take, as the agent is told; none where it can't be changed.
+#[must_use]
+pub fn choices(permission: &str) -> &'static [&'static str] {
+    match permission {
+        "send" => &["ask", "always", "never"],
+        "list" | "show" | "cpu" => &["yes", "no"],
+        "memory" => &["any", "1G", "2G", "4G", "8G", "16G"],
+        _ => &[],
+    }
+}
+
 /// A machine in the side list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
+    /// To tell two machines of one name apart.
+    pub key: Option<MachineKey>,
     /// Its name.
     pub name: String,
     /// It is paired.
@@ -184,6 +197,7 @@ impl Model {
             .machines
             .iter()
             .map(|machine| Row {
+                key: machine.key,
                 name: machine.name.clone(),
                 paired: machine.paired,
                 online: machine.online,
@@ -191,7 +205,7 @@ impl Model {
                 last_seen_unix: machine.last_seen_unix,
             })
             .collect();
-        rows.sort_by(|a, b| (!a.paired, &a.name).cmp(&(!b.paired, &b.name)));
+        rows.sort_by(|a, b| (!a.paired, &a.name, a.key).cmp(&(!b.paired, &b.name, b.key)));
         rows
     }
 

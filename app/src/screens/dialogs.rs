@@ -8,7 +8,7 @@ use roam_api::agent::{Check, Verdict};
 use super::Drafts;
 use super::card::failure_words;
 use crate::command::{Command, Queue};
-use crate::model::{Dialog, Model, Pairing};
+use crate::model::{Dialog, Model, Pairing, view};
 use crate::text::Text;
 use crate::theme::{self, size};
 use crate::widgets::button::{Button, Weight};
@@ -67,14 +67,18 @@ fn pairing(ui: &mut Ui, machine: &str, stage: &Pairing, drafts: &mut Drafts, que
                 surface::message(ui, Tone::Bad, |ui| failure_words(ui, failure));
             }
             let whole = drafts.code.len() == 6;
-            let words = Text::PairAction.say();
+            let (words, again) = (Text::PairAction.say(), Text::NewCode.say());
             surface::actions(ui, |ui| {
                 let button = Button::new(&words).weight(Weight::Main).enabled(whole);
                 if (button.show(ui).clicked() || enter) && whole {
                     let code = std::mem::take(&mut drafts.code);
                     queue.push(Command::GiveCode { machine: machine.to_owned(), code });
                 }
-                if surface::cancel(ui) {
+                if wrong.is_some() {
+                    if Button::new(&again).show(ui).clicked() {
+                        queue.push(Command::Pair { machine: machine.to_owned() });
+                    }
+                } else if surface::cancel(ui) {
                     queue.push(Command::CloseDialog);
                 }
             });
@@ -156,15 +160,15 @@ fn machine(ui: &mut Ui, model: &Model, machine: &str, queue: &mut Queue) {
             for (permission, value) in &info.permissions {
                 let label = Text::Permission(permission).say();
                 let name = ui.add(Label::new(&label).selectable(false));
-                let values = ["ask", "always", "never"];
-                if values.contains(&value.as_str()) {
+                let values = view::choices(permission);
+                if !values.is_empty() {
                     let mut picked = value.as_str();
                     let combo = ComboBox::from_id_salt(("permission", permission))
                         .selected_text(Text::PermissionValue(value).say())
                         .width(130.0);
                     let response = combo.show_ui(ui, |ui| {
                         for value in values {
-                            ui.selectable_value(&mut picked, value, Text::PermissionValue(value).say());
+                            ui.selectable_value(&mut picked, *value, Text::PermissionValue(value).say());
                         }
                     });
                     let _ = response.response.labelled_by(name.id);
@@ -176,7 +180,7 @@ fn machine(ui: &mut Ui, model: &Model, machine: &str, queue: &mut Queue) {
                         });
                     }
                 } else {
-                    surface::weak(ui, value);
+                    surface::weak(ui, Text::PermissionValue(value).say());
                 }
                 ui.end_row();
             }

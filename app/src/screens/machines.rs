@@ -7,6 +7,8 @@ use eframe::egui::{
 };
 
 use super::card::Dragged;
+use roam_api::session::MachineKey;
+
 use crate::command::{Command, Queue};
 use crate::model::view::Row;
 use crate::model::{Link, Model};
@@ -43,7 +45,18 @@ fn rows(ui: &mut Ui, model: &Model, queue: &mut Queue, now_unix: u64) {
         0 => Text::NoAppsRunning.say(),
         count => Text::OnlineApps(count).say(),
     };
-    row(ui, Look { name, words: &words, mark: Some(true), clickable: false, target: Some("."), button: 0.0 });
+    row(
+        ui,
+        Look {
+            key: None,
+            name,
+            words: &words,
+            mark: Some(true),
+            clickable: false,
+            target: Some("."),
+            button: 0.0,
+        },
+    );
 
     let rows = model.rows();
     let (paired, found): (Vec<&Row>, Vec<&Row>) = rows.iter().partition(|row| row.paired);
@@ -56,6 +69,7 @@ fn rows(ui: &mut Ui, model: &Model, queue: &mut Queue, now_unix: u64) {
             (true, apps) => Text::OnlineApps(apps).say(),
         };
         let look = Look {
+            key: row_.key,
             name: &row_.name,
             words: &words,
             mark: Some(row_.online),
@@ -106,8 +120,15 @@ fn nearby(ui: &mut Ui, row_: &Row, queue: &mut Queue) {
     let (words, label) = (Text::Pair.say(), Text::PairWith(&row_.name).say());
     let action = Button::new(&words).label(&label);
     let width = action.width(ui);
-    let look =
-        Look { name: &row_.name, words: "", mark: None, clickable: false, target: None, button: width };
+    let look = Look {
+        key: row_.key,
+        name: &row_.name,
+        words: "",
+        mark: None,
+        clickable: false,
+        target: None,
+        button: width,
+    };
     let place = row(ui, look).response.rect;
     let spot = Rect::from_min_size(
         pos2(place.right() - width - 4.0, place.center().y - size::BUTTON / 2.0),
@@ -145,6 +166,7 @@ fn title(ui: &mut Ui, words: &str) {
 
 /// How a row is to look.
 struct Look<'a> {
+    key: Option<MachineKey>,
     name: &'a str,
     words: &'a str,
     /// Online or offline; none for a machine of which nothing is known.
@@ -165,7 +187,7 @@ struct Reply {
 fn row(ui: &mut Ui, look: Look<'_>) -> Reply {
     let p = theme::palette(ui);
     let sense = if look.clickable { Sense::click() } else { Sense::hover() };
-    let id = Id::unique(("machine", look.name, look.clickable));
+    let id = Id::unique(("machine", look.key, look.name));
     let (_, rect) = ui.allocate_space(vec2(ui.available_width(), ROW));
     let response = ui.interact(rect, id, sense);
     let label = format!("{}, {}", look.name, look.words);

@@ -14,9 +14,16 @@ pub fn machine(name: &str, paired: bool, online: bool) -> MachineInfo {
         paired,
         online,
         addresses: vec!["192.168.1.23:7626".to_owned()],
-        permissions: [("send", "ask"), ("show", "always"), ("list", "always"), ("files", "never")]
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .to_vec(),
+        permissions: [
+            ("list", "yes"),
+            ("show", "yes"),
+            ("send", "ask"),
+            ("memory", "4G"),
+            ("cpu", "yes"),
+            ("files", "yes"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .to_vec(),
         last_seen_unix: 1_700_000_000,
     }
 }

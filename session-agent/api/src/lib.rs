@@ -19,6 +19,7 @@ pub mod agent;
 pub mod codec;
 pub mod display;
 pub mod envelope;
+pub mod environment;
 pub mod error;
 pub mod init;
 pub mod keeper;
