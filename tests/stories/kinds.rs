@@ -1,5 +1,5 @@
-//! Every self-checking program of `tests/programs`: alone, parked and resumed, moved, moved three
-//! times. Alone comes first: it proves the test before the engine.
+//! Every self-checking program of `tests/programs`: alone, in a session, parked and resumed, moved,
+//! moved three times. Alone comes first: it proves the test before the engine.
 
 use std::collections::VecDeque;
 use std::fs;
@@ -19,6 +19,8 @@ use roam_tests::harness::wait::{self, Limit};
 pub enum Lane {
     /// Nothing, and without Roam.
     Alone,
+    /// It runs in a session, and nothing else happens: proves the pod.
+    Session,
     /// It is put to sleep in a file and woken.
     Parked,
     /// It goes to the other machine.
@@ -31,6 +33,7 @@ impl Lane {
     fn name(self) -> &'static str {
         match self {
             Self::Alone => "alone",
+            Self::Session => "session",
             Self::Parked => "parked",
             Self::Moved => "moved",
             Self::Moved3 => "moved3",
@@ -86,7 +89,8 @@ fn run(lanes: &[Lane], only: &[String], report: &Mutex<Report>) -> Result<()> {
         .collect();
     let queue = Mutex::new(queue);
     let bare = lanes == [Lane::Alone];
-    let lab = LabGuard::up(&["desk", "laptop"], bare)?;
+    let moves = lanes.iter().any(|lane| matches!(lane, Lane::Moved | Lane::Moved3));
+    let lab = LabGuard::up(if moves { &["desk", "laptop"] } else { &["desk"] }, bare)?;
     let jobs = std::env::var("ROAM_JOBS").ok().and_then(|jobs| jobs.parse().ok()).unwrap_or(2);
     thread::scope(|scope| {
         for _ in 0..jobs {
@@ -116,12 +120,15 @@ fn case(lab: &LabGuard, name: &str, lane: Lane) -> Result<()> {
         Lane::Alone => alone(lab, &program, &host, &inside),
         _ => session(lab, &format!("{name}-{}", lane.name()), &[&program], &host, &inside, |lab, session| {
             match lane {
+                Lane::Alone | Lane::Session => Ok(()),
                 Lane::Parked => {
                     roam(lab, &["park", session])?;
                     roam(lab, &["resume", session]).map(drop)
                 }
                 Lane::Moved => send(lab, session, "laptop"),
-                _ => ["laptop", "desk", "laptop"].iter().try_for_each(|machine| send(lab, session, machine)),
+                Lane::Moved3 => {
+                    ["laptop", "desk", "laptop"].iter().try_for_each(|machine| send(lab, session, machine))
+                }
             }
         }),
     }
@@ -158,7 +165,12 @@ pub fn session(
         wait::for_path(&host.join("ready"), Limit::seconds(STEP))?;
         between(lab, name)?;
         let tell = format!("kill -USR2 {}", pid(host)?);
-        roam(lab, &["exec", name, "--", "sh", "-c", &tell])?;
+        let mut exec = lab.on("desk", &["roam", "exec", name, "--", "sh", "-c", &tell])?;
+        let output = wait::output(&mut exec, Limit::seconds(STEP))?;
+        // 137: the program was told, checked, and took the session and this command with it.
+        if !matches!(output.status.code(), Some(0 | 137)) {
+            bail!("it can't be told to check: {}", String::from_utf8_lossy(&output.stderr).trim());
+        }
         roam(lab, &["wait", name]).context("it checks")?;
         verdict(host)
     };

@@ -25,7 +25,7 @@ struct Cli {
 enum Story {
     /// The lab itself: machines that differ, a network that can be cut, nothing left at the end.
     Lab,
-    /// The self-checking programs: alone, parked and resumed, moved, moved three times.
+    /// The self-checking programs: alone, in a session, parked and resumed, moved, moved three times.
     Kinds {
         /// In which lanes.
         #[arg(
@@ -33,7 +33,7 @@ enum Story {
             value_enum,
             value_delimiter = ',',
             env = "ROAM_LANES",
-            default_value = "alone,parked,moved,moved3"
+            default_value = "alone,session,parked,moved,moved3"
         )]
         lanes: Vec<kinds::Lane>,
         /// Only these programs.

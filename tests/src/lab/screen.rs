@@ -34,6 +34,9 @@ pub fn start(folder: &Folder, machine: &Machine) -> Result<()> {
         wait::success(wait_for_it.args(["internal", "wait-wm"]), Limit::seconds(20))
             .context("openbox did not start")?;
     }
+    // Pictures of two machines are told apart at a glance.
+    let colour = ["#31415e", "#5e4331", "#315e3a", "#56315e"][usize::from(machine.number - 1) % 4];
+    wait::success(as_user(machine, "xsetroot").args(["-solid", colour]), Limit::seconds(20))?;
     if !runs("dbus-daemon") {
         let bus = machine.runtime().join("bus");
         let address = format!("--address=unix:path={}", bus.display());
