@@ -17,6 +17,7 @@ use crate::live::{Live, Output};
 use crate::log::OutputLog;
 use crate::paths::Dirs;
 use crate::pod::handle::Pod;
+use crate::screen::attach::Displays;
 
 /// How long programs have between SIGTERM and SIGKILL.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
@@ -58,6 +59,8 @@ pub struct Keeper {
     pub engine: Engine,
     /// Held by whatever changes the session.
     pub turn: tokio::sync::Mutex<()>,
+    /// Who shows it.
+    pub displays: Displays,
     /// Becomes true when the keeper is to end.
     pub quit: watch::Sender<bool>,
     journal: Mutex<Journal>,
@@ -77,6 +80,7 @@ impl Keeper {
             log: Arc::new(OutputLog::open(&dirs.log())?),
             engine: Engine::start()?,
             turn: tokio::sync::Mutex::new(()),
+            displays: Displays::default(),
             quit: watch::channel(false).0,
             journal: Mutex::new(journal),
             records: Mutex::new(records),
@@ -100,6 +104,11 @@ impl Keeper {
     /// Changes the phase and tells the watchers.
     pub fn set(&self, phase: Phase) {
         self.phase.send_replace(phase);
+    }
+
+    /// Tells the watchers of a change that is not one of the phase.
+    pub fn touch(&self) {
+        self.phase.send_modify(|_| {});
     }
 
     /// Changes what a session that is here is doing.
@@ -168,7 +177,7 @@ impl Keeper {
             state,
             command: command_line(&spec.argv),
             titles: Vec::new(),
-            shown_on: Vec::new(),
+            shown_on: self.displays.shown_on(),
             processes: size.0,
             memory_bytes: size.1,
             started_unix: facts.started_unix,

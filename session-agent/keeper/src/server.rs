@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use roam_api::codec::decode_body;
 use roam_api::error::Failure;
 use roam_api::keeper::{Answer, Reply, Request};
+use roam_api::session::ShownOn;
 use roam_link::frames;
 use tokio::io::{AsyncReadExt, Interest};
 use tokio::net::{UnixListener, UnixStream};
@@ -147,7 +148,13 @@ async fn answer(keeper: &Arc<Keeper>, mut stream: UnixStream) -> Result<(), fram
         Request::Receive { .. } | Request::Send { .. } | Request::CancelSend | Request::Lane { .. } => {
             Err(missing("Moving sessions"))
         }
-        Request::Attach { .. } | Request::Detach { .. } => Err(missing("Showing sessions")),
+        Request::Attach { machine, view_only } => {
+            return attach(keeper, stream, ShownOn { machine, view_only }).await;
+        }
+        Request::Detach { machine } => {
+            keeper.displays.stop(machine.as_deref());
+            Ok(Answer::Ok)
+        }
     };
     let reply = match result {
         Ok(answer) => Reply::Done(answer),
@@ -158,6 +165,41 @@ async fn answer(keeper: &Arc<Keeper>, mut stream: UnixStream) -> Result<(), fram
 
 fn missing(what: &str) -> Failure {
     Failure::refused(format!("{what} is not part of this version."))
+}
+
+/// Answers Ok and hands the connection to a display of its own.
+async fn attach(
+    keeper: &Arc<Keeper>,
+    mut stream: UnixStream,
+    shown: ShownOn,
+) -> Result<(), frames::FrameError> {
+    let refuse = |stream: UnixStream, failure| async move {
+        let mut stream = stream;
+        frames::write(&mut stream, &Reply::Failed(failure)).await
+    };
+    let live = match keeper.live() {
+        Ok(live) if live.facts.cookie.is_some() => live,
+        Ok(live) => {
+            let none = Failure::refused(format!("{} has no screen.", live.spec.name))
+                .next("It was started with --no-screen; read its output with `roam log`.");
+            return refuse(stream, none).await;
+        }
+        Err(failure) => return refuse(stream, failure).await,
+    };
+    frames::write(&mut stream, &Reply::Done(Answer::Ok)).await?;
+    match keeper.displays.start(&live, shown, stream.into_std()?) {
+        Ok((number, mut child, stopped)) => {
+            keeper.touch();
+            tokio::select! {
+                _ = child.wait() => {}
+                _ = stopped => { let _ = child.kill().await; }
+            }
+            keeper.displays.ended(number);
+            keeper.touch();
+        }
+        Err(failure) => tracing::error!(%failure, "a display did not start"),
+    }
+    Ok(())
 }
 
 async fn watch(keeper: &Arc<Keeper>, mut stream: UnixStream) -> Result<(), frames::FrameError> {

@@ -68,12 +68,13 @@ impl Keeper {
         facts: Facts,
     ) -> Result<Answer, Failure> {
         let mut pod = self.make_pod(&facts, Clocks::default()).await?;
-        let mut facts = facts;
-        if spec.screen {
-            facts = crate::screen::start(&pod, facts).await?;
-        }
+        let facts = if spec.screen {
+            tokio::task::block_in_place(|| crate::screen::start(&pod, facts))?
+        } else {
+            facts
+        };
         let output = Output::make(&pod).map_err(|e| failed("Making the program's output pipes", &e))?;
-        let null = std::fs::File::open("/dev/null").map_err(|e| failed("Opening /dev/null", &e))?;
+        let null = pod.null().map_err(|e| failed("Opening /dev/null", &e))?;
         let request = Request::Start {
             role: Role::Main,
             argv: spec.argv.clone(),

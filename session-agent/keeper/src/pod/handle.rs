@@ -93,6 +93,15 @@ impl Pod {
         &self.client
     }
 
+    /// The pod's own /dev/null: descriptors of it belong to the session's file tree.
+    ///
+    /// # Errors
+    /// The file's.
+    pub fn null(&self) -> io::Result<std::fs::File> {
+        let path = roam_checkpoint::pod::Pod::root(self).join("dev/null");
+        std::fs::File::options().read(true).write(true).open(path)
+    }
+
     /// A further connection to roam-init.
     ///
     /// # Errors

@@ -7,8 +7,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// An id that no account has.
-const ORDINARY: &str = "23456";
+/// An account that every system has and that owns nothing. (D-Bus refuses users without an account.)
+const ORDINARY: &str = "games";
 
 /// Runs the body as an ordinary user: if the test runs as root, it is run again, alone, without
 /// privileges. `name` is the test's own name.
