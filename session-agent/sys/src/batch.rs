@@ -194,6 +194,16 @@ impl Batch {
         self.calls.push(Call { nr: -1, args: [Arg::Value(place as u64); 6], must: false, what: RELOCATION });
     }
 
+    /// Makes the 64-bit word at `at` inside `holder` this value, for structures put together in parts.
+    ///
+    /// # Panics
+    /// If it lies beyond the data.
+    pub fn set_u64(&mut self, holder: Data, at: usize, value: u64) {
+        assert!(at + 8 <= holder.len, "beyond the data");
+        let place = holder.offset + at;
+        self.data[place..place + 8].copy_from_slice(&value.to_le_bytes());
+    }
+
     /// How many bytes the encoded batch takes.
     #[must_use]
     pub fn encoded_len(&self) -> usize {

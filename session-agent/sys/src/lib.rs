@@ -9,15 +9,16 @@
 //! | [`confine`] | no_new_privs and the sessions' system call filter |
 //! | [`fdpass`] | descriptors over unix sockets |
 //! | [`idmap`] | bind mounts with other owners |
-//! | [`inherited`] | descriptors a program was started with |
 //! | [`inject`] | system calls made in a traced process |
 //! | [`memory`] | another process's memory |
 //! | [`namespaces`] | the walls of a pod |
 //! | [`pagemap`] | which pages a process has, and which it wrote |
 //! | [`procfs`] | parsers of /proc |
 //! | [`ptrace`] | tracing |
-//! | [`spawn`] | starting programs inside it |
+//! | [`socket`] | sockets looked at through a duplicate |
 //! | [`stub`] | the program that a restore turns into a process |
+//! | [`unix_diag`] | the unix sockets of a network namespace |
+//! | [`spawn`] | starting programs inside it |
 
 pub mod batch;
 pub mod caps;
@@ -32,7 +33,9 @@ pub mod namespaces;
 pub mod pagemap;
 pub mod procfs;
 pub mod ptrace;
+pub mod socket;
 pub mod spawn;
 pub mod stub;
 #[doc(hidden)]
 pub mod testing;
+pub mod unix_diag;

@@ -42,6 +42,7 @@ pub struct Build<'a> {
     anchors: HashMap<FileId, [i32; 2]>,
     taken: HashMap<FileId, [bool; 2]>,
     epoll: Vec<EpollEntry>,
+    scratch: i32,
 }
 
 /// An entry that an epoll will get: by the slots of both.
@@ -114,6 +115,7 @@ impl<'a> Build<'a> {
             anchors: HashMap::new(),
             taken: HashMap::new(),
             epoll: Vec::new(),
+            scratch: 0,
         })
     }
 
@@ -183,6 +185,24 @@ impl<'a> Build<'a> {
         }
         self.bytes += data;
         Ok(&mut self.batch)
+    }
+
+    /// A number for something that is used at once and then replaced by the next.
+    ///
+    /// # Errors
+    /// If there are none left.
+    pub fn scratch_slot(&mut self) -> Result<i32, Error> {
+        if self.scratch == 0 {
+            self.scratch = self.extra_slot()?;
+        }
+        Ok(self.scratch)
+    }
+
+    /// The first process that holds an open file.
+    #[must_use]
+    pub fn holder_of(&self, id: FileId) -> Option<i32> {
+        let holds = |t: &&super::descriptors::Table| t.entries.iter().any(|e| e.file == id);
+        self.image.tables.iter().find(holds).map(|t| t.pid)
     }
 
     /// Moves a new descriptor to its slot.

@@ -24,6 +24,7 @@ use super::external;
 use super::gather::{Capture, Known, gather};
 use super::open_file::{FileId, Kind, Look, Stop};
 use super::regular;
+use super::unix_queue;
 use crate::error::Error;
 use crate::objects::{ObjectSlots, Objects};
 use crate::pod::{Externals, Pod};
@@ -125,8 +126,9 @@ pub fn capture(
     objects: &mut Objects,
 ) -> Result<Descriptors, Error> {
     let mut refusals = shared_tables(holders)?;
-    let known = gather(holders, pod, externals, false)?;
-    let mut at = Capture::new(known, objects);
+    let mut known = gather(holders, pod, externals, false)?;
+    let queues = unix_queue::peek_all(&mut known, externals)?;
+    let mut at = Capture::new(known, objects, queues);
     let mut files = Vec::with_capacity(at.known.looks.len());
     for id in 0..at.known.looks.len() {
         let look = Rc::clone(&at.known.looks[id]);

@@ -13,9 +13,11 @@ use std::rc::Rc;
 
 use roam_sys::descriptor;
 use roam_sys::procfs::fdinfo::{FdInfo, Lock};
+use roam_sys::unix_diag::UnixSocket;
 
 use super::descriptors::Holder;
 use super::open_file::{FileId, Look};
+use super::unix::Message;
 use crate::error::Error;
 use crate::objects::Objects;
 use crate::pod::{ExternalName, Externals, Pod};
@@ -51,6 +53,7 @@ pub struct Known<'a> {
     inodes: HashMap<(u64, u64), Vec<FileId>>,
     pids: HashMap<i32, i32>,
     fdinfo: OnceCell<OwnedFd>,
+    unix_sockets: OnceCell<HashMap<u64, UnixSocket>>,
 }
 
 /// A capture in progress.
@@ -61,12 +64,14 @@ pub struct Capture<'a> {
     pub objects: &'a mut Objects,
     /// The file under which the state of several open files is kept: the first of a pipe's ends.
     firsts: HashMap<(u64, u64), FileId>,
+    /// What is queued in unix sockets.
+    pub queues: HashMap<FileId, Vec<Message>>,
 }
 
 impl<'a> Capture<'a> {
     /// Begins a capture.
-    pub fn new(known: Known<'a>, objects: &'a mut Objects) -> Self {
-        Self { known, objects, firsts: HashMap::new() }
+    pub fn new(known: Known<'a>, objects: &'a mut Objects, queues: HashMap<FileId, Vec<Message>>) -> Self {
+        Self { known, objects, firsts: HashMap::new(), queues }
     }
 
     /// For what several open files share: `None` for the first that asks, else the first's id.
@@ -105,6 +110,7 @@ pub fn gather<'a>(
         inodes: HashMap::new(),
         pids: holders.iter().map(|h| (h.host.as_raw(), h.pid)).collect(),
         fdinfo: OnceCell::new(),
+        unix_sockets: OnceCell::new(),
     };
     let mut text = Vec::new();
     for (index, holder) in holders.iter().enumerate() {
@@ -225,6 +231,19 @@ impl Known<'_> {
         }
         let dir = self.fdinfo.get().expect("just set");
         read_info(dir.as_fd(), file.as_raw_fd(), &mut Vec::new())
+    }
+
+    /// The pod's unix sockets by inode, asked for once.
+    ///
+    /// # Errors
+    /// If the kernel does not say.
+    pub fn unix_sockets(&self) -> Result<&HashMap<u64, UnixSocket>, Error> {
+        if self.unix_sockets.get().is_none() {
+            let sockets = roam_sys::unix_diag::dump(self.pod.socket_diag())
+                .map_err(|e| Error::system("listing the pod's unix sockets", e))?;
+            let _ = self.unix_sockets.set(sockets);
+        }
+        Ok(self.unix_sockets.get().expect("just set"))
     }
 
     /// The open files with this device and inode.

@@ -20,3 +20,6 @@ pub mod signalfd;
 #[cfg(test)]
 mod testing;
 pub mod timerfd;
+pub mod unix;
+mod unix_build;
+mod unix_queue;

@@ -182,6 +182,8 @@ kinds! {
     Epoll => super::epoll::State,
     /// A pipe or FIFO.
     Pipe => super::pipe::State,
+    /// A unix socket.
+    Unix => super::unix::State,
     /// A file that lies in memory only: memfd, unlinked files.
     Memory => super::memory_file::State,
     /// A file that the kernel makes up: /proc, /sys.

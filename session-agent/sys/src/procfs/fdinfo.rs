@@ -53,7 +53,7 @@ impl FdInfo {
             match line.split_once(':') {
                 Some(("pos", v)) => pos = v.trim().parse().ok(),
                 Some(("flags", v)) => flags = i32::from_str_radix(v.trim(), 8).ok(),
-                Some(("mnt_id" | "ino" | "scm_fds", _)) => {}
+                Some(("mnt_id" | "ino", _)) => {}
                 Some(("lock", v)) => locks.extend(lock(v)),
                 _ => {
                     rest.push_str(line);
