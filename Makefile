@@ -6,7 +6,7 @@ STORIES := $(SUDO) $(CURDIR)/target/release/roam-stories
 # What a person sets for the lanes; sudo would drop it.
 LANES_ENV := $(foreach v,ROAM_KINDS ROAM_LANES ROAM_JOBS ROAM_LAB_DIR ROAM_LAB_KEEP,$(if $($(v)),$(v)='$($(v))'))
 
-.PHONY: build programs test kinds lab road deny
+.PHONY: build programs demo test kinds lab road leaks deny
 
 build: ## Everything, into target/release
 	tests/setup build
@@ -15,6 +15,11 @@ build: ## Everything, into target/release
 
 programs: ## The self-checking programs, into target/release/programs
 	$(MAKE) --no-print-directory -C tests/programs OUT=$(CURDIR)/target/release/programs
+
+demo: ## Two machines; an editor with unsaved text goes from one to the other
+	tests/setup build lab apps
+	$(MAKE) --no-print-directory build
+	$(STORIES) demo
 
 test: ## All that fits in 25 minutes on two cores
 	tests/run
@@ -30,6 +35,10 @@ kinds: build ## Every program: alone, parked, moved, moved three times (ROAM_KIN
 road: build ## One session that holds everything, three moves
 	tests/setup lab
 	$(STORIES) road
+
+leaks: build ## Thirty moves in a row leave nothing behind
+	tests/setup lab
+	$(STORIES) leaks
 
 deny: ## Licences and advisories of all dependencies
 	cargo deny check

@@ -3,8 +3,11 @@
 //! A story is one file: what a person does, and what must be so afterwards. It is run as root, which
 //! builds the machines; everything of Roam runs in them without privileges.
 
+mod demo;
+mod desktop;
 mod kinds;
 mod lab;
+mod leaks;
 mod road;
 mod steps;
 
@@ -42,6 +45,10 @@ enum Story {
     },
     /// One session that holds everything, desk to laptop to desk to laptop.
     Road,
+    /// Thirty moves in a row leave nothing behind.
+    Leaks,
+    /// What `make demo` shows.
+    Demo,
     /// What a story runs inside a machine.
     #[command(hide = true)]
     Step {
@@ -55,6 +62,8 @@ fn main() -> ExitCode {
         Story::Lab => lab::tell(),
         Story::Kinds { lanes, only } => kinds::tell(&lanes, &only),
         Story::Road => road::tell(),
+        Story::Leaks => leaks::tell(),
+        Story::Demo => demo::tell(),
         Story::Step { step } => return steps::run(&step),
     };
     print!("{}", report.text());

@@ -106,6 +106,7 @@ enum Step {
     Picture,
     WaitWm,
     Watch,
+    Settle,
 }
 
 fn main() -> ExitCode {
@@ -127,6 +128,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
             Step::Picture => screen::print_picture(),
             Step::WaitWm => screen::wait_for_manager(),
             Step::Watch => roam::watch(),
+            Step::Settle => screen::settle(),
         }?;
         return Ok(ExitCode::SUCCESS);
     }

@@ -1,11 +1,14 @@
 //! The screen of a machine: Xvfb, openbox and a message bus as its user, and pictures of it.
 
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::fd::AsFd;
 use std::process::Stdio;
 
 use anyhow::{Context, Result, bail};
+use nix::poll::{PollFd, PollFlags, poll};
 use x11rb::connection::Connection;
 use x11rb::protocol::Event;
+use x11rb::protocol::damage::{ConnectionExt as _, ReportLevel};
 use x11rb::protocol::xproto::{
     AtomEnum, ChangeWindowAttributesAux, ConnectionExt, EventMask, ImageFormat, ImageOrder,
 };
@@ -138,6 +141,29 @@ pub fn print_picture() -> Result<()> {
     encoder.set_depth(png::BitDepth::Eight);
     encoder.write_header()?.write_image_data(&rgb)?;
     Ok(())
+}
+
+/// `roam-lab internal settle`: ends once nothing has been drawn for a while. A blinking cursor rests
+/// longer than that between its blinks.
+pub fn settle() -> Result<()> {
+    const QUIET: u16 = 450;
+    let (connection, screen) = x11rb::connect(None).context("the X server can't be reached")?;
+    let root = connection.setup().roots[screen].root;
+    connection.damage_query_version(1, 1)?.reply().context("the X server has no DAMAGE")?;
+    let damage = connection.generate_id()?;
+    connection.damage_create(damage, root, ReportLevel::NON_EMPTY)?.check()?;
+    loop {
+        while let Some(event) = connection.poll_for_event()? {
+            if matches!(event, Event::DamageNotify(_)) {
+                connection.damage_subtract(damage, x11rb::NONE, x11rb::NONE)?;
+            }
+        }
+        connection.flush()?;
+        let mut watched = [PollFd::new(connection.stream().as_fd(), PollFlags::POLLIN)];
+        if poll(&mut watched, QUIET)? == 0 {
+            return Ok(());
+        }
+    }
 }
 
 /// `roam-lab internal wait-wm`: ends once a window manager has announced itself.
