@@ -2,9 +2,11 @@
 //! beside it lets a second start bring the first one's window to the front.
 
 use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
+use std::time::Duration;
 
 use nix::fcntl::{Flock, FlockArg};
 
@@ -39,22 +41,33 @@ impl Instance {
 
     /// Calls back whenever another start knocks.
     pub fn on_knock(&mut self, mut knocked: impl FnMut() + Send + 'static) {
-        if let Some(listener) = self.listener.take() {
-            std::thread::spawn(move || {
-                for stream in listener.incoming() {
-                    if stream.is_ok() {
-                        knocked();
-                    }
+        let Some(listener) = self.listener.take() else { return };
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                // Who says nothing only looks whether we are here.
+                let _ = stream.set_read_timeout(Some(Duration::from_secs(1)));
+                if stream.read_exact(&mut [0]).is_ok() {
+                    knocked();
                 }
-            });
-        }
+            }
+        });
     }
 }
 
 /// Knocks at the one with this name; false if nobody is there.
 #[must_use]
 pub fn knock(dir: &Path, name: &str) -> bool {
-    UnixStream::connect(dir.join(format!("{name}.sock"))).is_ok()
+    connect(dir, name).is_some_and(|mut stream| stream.write_all(&[1]).is_ok())
+}
+
+/// Looks whether there is one with this name, without a word.
+#[must_use]
+pub fn is_there(dir: &Path, name: &str) -> bool {
+    connect(dir, name).is_some()
+}
+
+fn connect(dir: &Path, name: &str) -> Option<UnixStream> {
+    UnixStream::connect(dir.join(format!("{name}.sock"))).ok()
 }
 
 #[cfg(test)]
@@ -69,6 +82,8 @@ mod tests {
         one.on_knock(move || sender.send(()).unwrap());
         assert!(Instance::claim(dir.path(), "app").unwrap().is_none());
         assert!(Instance::claim(dir.path(), "tray").unwrap().is_some());
+        assert!(is_there(dir.path(), "app"));
+        assert!(receiver.try_recv().is_err());
         assert!(knock(dir.path(), "app"));
         receiver.recv_timeout(std::time::Duration::from_secs(10)).unwrap();
         drop(one);

@@ -20,6 +20,8 @@ pub mod command;
 pub mod instance;
 pub mod launch;
 pub mod model;
+#[cfg(target_os = "linux")]
+pub mod notify;
 pub mod paths;
 pub mod screens;
 pub mod settings;

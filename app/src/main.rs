@@ -115,7 +115,7 @@ fn window() -> Result<(), Failure> {
 #[cfg(target_os = "linux")]
 fn start_tray(runtime: &std::path::Path) {
     use std::os::unix::process::CommandExt;
-    if instance::knock(runtime, "tray") {
+    if instance::is_there(runtime, "tray") {
         return;
     }
     let Ok(exe) = std::env::current_exe() else { return };
@@ -139,7 +139,7 @@ fn tray() -> Result<(), Failure> {
     let runtime = paths::make_runtime().map_err(|error| no_runtime(&error))?;
     if let Some(mut instance) = Instance::claim(&runtime, "tray").map_err(|error| no_runtime(&error))? {
         instance.on_knock(|| {});
-        roam_app::tray::run();
+        roam_app::tray::run(&runtime);
     }
     Ok(())
 }

@@ -2,18 +2,22 @@
 //! that could be hidden, and is up while the window is closed. Where no tray exists it waits for
 //! one without a sound; nothing depends on it.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-use ksni::blocking::TrayMethods;
+use ksni::blocking::{Handle, TrayMethods};
 use ksni::menu::{StandardItem, SubMenu};
 use ksni::{Icon, MenuItem, OfflineReason, Status, ToolTip};
 use roam_api::agent::Snapshot;
 
 use crate::agent_client::{AgentClient, Events, start_agent};
 use crate::command::Command;
+use crate::instance;
+use crate::model::news;
 use crate::model::tray_menu::{self, Line};
 use crate::model::{Effect, Event, Model};
+use crate::notify::Notifier;
 use crate::paths;
 use crate::settings::ThemeChoice;
 use crate::text::Text;
@@ -129,8 +133,8 @@ fn icon(png: &[u8]) -> Option<Icon> {
     Some(Icon { width: i32::try_from(width).ok()?, height: i32::try_from(height).ok()?, data })
 }
 
-/// Shows the icon until the person quits it.
-pub fn run() {
+/// Shows the icon until the person quits it. The runtime folder tells whether the window is open.
+pub fn run(runtime: &Path) {
     let (wishes, wished) = channel();
     let tray = Tray { snapshot: None, wishes: wishes.clone() };
     let Ok(handle) = tray.assume_sni_available(true).spawn() else {
@@ -139,26 +143,39 @@ pub fn run() {
     };
     let (events, happened) = Events::new(Arc::new(|| {}));
     let client = Arc::new(AgentClient::new(paths::agent_socket(), events, start_agent));
-    std::thread::spawn(move || follow(&happened, &handle));
+    let notifier = Notifier::connect(move |command| {
+        let _ = wishes.send(Wish::Do(command));
+    });
+    let runtime = runtime.to_owned();
+    std::thread::spawn(move || follow(&happened, &handle, notifier.as_ref(), &runtime));
     serve(&wished, &client);
     client.wait_for_sends();
 }
 
-/// Keeps the menu as the agent says.
-fn follow(happened: &Receiver<Event>, handle: &ksni::blocking::Handle<Tray>) {
+/// Keeps the menu as the agent says, and notifies of what a closed window can't show.
+fn follow(happened: &Receiver<Event>, handle: &Handle<Tray>, notifier: Option<&Notifier>, runtime: &Path) {
+    let mut last: Option<Snapshot> = None;
     while let Ok(event) = happened.recv() {
         let snapshot = match event {
             Event::Snapshot(snapshot) => Some(*snapshot),
             Event::Lost(_) => None,
+            Event::Finished { result: Err(failure), .. } => {
+                notifier.inspect(|notifier| notifier.show(&news::failed(&failure)));
+                continue;
+            }
             Event::Finished { .. } | Event::Applications(_) => continue,
         };
-        let alive = handle.update(|tray| {
-            // Progress comes many times a second and changes no word of the menu.
-            let changed = tray_menu::lines(tray.snapshot.as_ref()) != tray_menu::lines(snapshot.as_ref());
-            tray.snapshot = snapshot;
-            changed
-        });
-        if alive.is_none() {
+        if let (Some(notifier), Some(now)) = (notifier, &snapshot) {
+            news::settled(last.as_ref(), now).iter().for_each(|about| notifier.take_back(about));
+            let notes = news::news(last.as_ref(), now);
+            if !notes.is_empty() && !instance::is_there(runtime, "app") {
+                notes.iter().for_each(|note| notifier.show(note));
+            }
+        }
+        // Progress comes many times a second and changes no word of the menu.
+        let changed = tray_menu::lines(last.as_ref()) != tray_menu::lines(snapshot.as_ref());
+        last = snapshot;
+        if changed && handle.update(|tray| tray.snapshot.clone_from(&last)).is_none() {
             return;
         }
     }

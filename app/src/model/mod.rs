@@ -3,6 +3,7 @@
 
 pub mod applications;
 pub mod figures;
+pub mod news;
 pub mod tray_menu;
 pub mod view;
 pub mod words;
@@ -442,4 +443,4 @@ impl Command {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -10,7 +10,7 @@ use scenes::*;
 
 #[path = "../../tests/support/scenes.rs"]
 #[allow(dead_code, reason = "the scenes serve pictures and integration tests too")]
-mod scenes;
+pub(crate) mod scenes;
 
 fn model(snapshot: Snapshot) -> Model {
     let mut model = Model::new(ThemeChoice::System);

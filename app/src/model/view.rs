@@ -323,7 +323,7 @@ impl Model {
 }
 
 /// What the agent is to be told for a machine.
-fn told(snapshot: &Snapshot, machine: &str) -> String {
+pub(super) fn told(snapshot: &Snapshot, machine: &str) -> String {
     if machine == snapshot.machine { ".".to_owned() } else { machine.to_owned() }
 }
 

@@ -7,7 +7,7 @@ use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 
 use roam_api::agent::{Reply, Request, Snapshot};
 use roam_api::codec::{self, HEADER_LEN};
@@ -18,6 +18,7 @@ pub type Script = Arc<dyn Fn(&Request) -> Vec<Reply> + Send + Sync>;
 /// A fake agent: tells snapshots to every watcher, and answers by a script.
 pub struct FakeAgent {
     state: Arc<Mutex<State>>,
+    watched: Arc<Condvar>,
     /// Every request but `Watch`, as it came.
     pub requests: Receiver<Request>,
 }
@@ -34,17 +35,19 @@ impl FakeAgent {
         let listener = UnixListener::bind(socket).expect("the socket can be made");
         let state = Arc::new(Mutex::new(State { snapshot, watchers: Vec::new(), gone: false }));
         let (sender, requests) = channel();
-        let shared = state.clone();
+        let watched = Arc::new(Condvar::new());
+        let (shared, signal) = (state.clone(), watched.clone());
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 if shared.lock().unwrap().gone {
                     return;
                 }
-                let (shared, sender, script) = (shared.clone(), sender.clone(), script.clone());
-                std::thread::spawn(move || serve(stream, &shared, &sender, &script));
+                let (shared, signal) = (shared.clone(), signal.clone());
+                let (sender, script) = (sender.clone(), script.clone());
+                std::thread::spawn(move || serve(stream, &shared, &signal, &sender, &script));
             }
         });
-        Self { state, requests }
+        Self { state, watched, requests }
     }
 
     /// Tells a new snapshot to everyone who watches.
@@ -53,6 +56,14 @@ impl FakeAgent {
         let frame = codec::encode_frame(&Reply::Snapshot(snapshot.clone())).unwrap();
         state.snapshot = snapshot;
         state.watchers.retain_mut(|watcher| watcher.write_all(&frame).is_ok());
+    }
+
+    /// Returns once someone watches.
+    pub fn wait_for_watcher(&self, limit: std::time::Duration) {
+        let state = self.state.lock().unwrap();
+        let (_state, timeout) =
+            self.watched.wait_timeout_while(state, limit, |state| state.watchers.is_empty()).unwrap();
+        assert!(!timeout.timed_out(), "nobody watches");
     }
 
     /// Ends as a killed agent does: all connections close, and the socket file stays.
@@ -68,7 +79,13 @@ impl FakeAgent {
     }
 }
 
-fn serve(mut stream: UnixStream, state: &Mutex<State>, requests: &Sender<Request>, script: &Script) {
+fn serve(
+    mut stream: UnixStream,
+    state: &Mutex<State>,
+    watched: &Condvar,
+    requests: &Sender<Request>,
+    script: &Script,
+) {
     let mut header = [0; HEADER_LEN];
     if stream.read_exact(&mut header).is_err() {
         return;
@@ -82,6 +99,7 @@ fn serve(mut stream: UnixStream, state: &Mutex<State>, requests: &Sender<Request
         let frame = codec::encode_frame(&Reply::Snapshot(state.snapshot.clone())).unwrap();
         if stream.write_all(&frame).is_ok() {
             state.watchers.push(stream);
+            watched.notify_all();
         }
         return;
     }
