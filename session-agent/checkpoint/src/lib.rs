@@ -9,9 +9,24 @@
 //! The way back: `Restorer::begin` in a prepared pod → `Restorer::layout` and
 //! `PageSink` as often as wanted → `Restorer::build` → `Prepared::activate`.
 
+mod capture;
 pub mod content;
 pub mod error;
+mod freeze;
+pub mod image;
 pub mod kinds;
 pub mod objects;
+pub mod pages;
 pub mod pod;
+mod restore;
 pub mod stubs;
+mod track;
+
+pub use capture::check;
+pub use error::Error;
+pub use freeze::{Frozen, FrozenProcess, FrozenThread, PATIENCE, freeze, list};
+pub use image::{Clocks, Image};
+pub use pages::{PageSink, PageStats};
+pub use pod::{ExternalName, Externals, Pod};
+pub use restore::{Prepared, Restorer};
+pub use track::{Tracker, supported as tracking_supported};

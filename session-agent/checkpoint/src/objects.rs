@@ -68,9 +68,9 @@ impl Objects {
     /// bytes can be read; without one they are read through a process that maps it.
     pub fn register(&mut self, device: u64, inode: u64, object: Object, file: Option<OwnedFd>) -> ObjectId {
         if let Some(id) = self.find(device, inode) {
-            let known = &mut self.list[id.0 as usize].1;
-            if known.is_none() {
-                *known = file;
+            let known = &mut self.list[id.0 as usize];
+            if known.1.is_none() && file.is_some() {
+                *known = (object, file);
             }
             return id;
         }
@@ -78,6 +78,15 @@ impl Objects {
         self.by_inode.insert((device, inode), id);
         self.list.push((object, file));
         id
+    }
+
+    /// A further mapping shows that the object is at least this large.
+    pub fn grow(&mut self, id: ObjectId, size: u64) {
+        let (object, file) = &mut self.list[id.0 as usize];
+        // With a descriptor at hand its true size is known.
+        if file.is_none() {
+            object.size = object.size.max(size);
+        }
     }
 
     /// All objects, in the order of their ids.

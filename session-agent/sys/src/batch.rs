@@ -184,6 +184,12 @@ impl Batch {
         self.data(&owned)
     }
 
+    /// Writes bytes into data that was added before.
+    pub fn fill(&mut self, data: Data, at: usize, bytes: &[u8]) {
+        assert!(at + bytes.len() <= data.len, "beyond the data");
+        self.data[data.offset + at..data.offset + at + bytes.len()].copy_from_slice(bytes);
+    }
+
     /// Makes the 64-bit word at `place` (inside `holder`) be the address of `target`, for
     /// structures that hold pointers. Takes effect in [`Batch::encode`]; call it before.
     pub fn pointer(&mut self, holder: Data, at: usize, target: Data) {

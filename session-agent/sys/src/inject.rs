@@ -64,18 +64,43 @@ impl Site {
         Ok(Self(area.start + offset as u64))
     }
 
+    /// Makes a clone call in the stopped thread, which is followed ([`crate::ptrace::FOLLOW`]); returns
+    /// its result and the new task, stopped before its first instruction, as this process sees it.
+    ///
+    /// # Errors
+    /// A ptrace failure or an odd stop; the call's own failure is its negative result and no task.
+    pub fn clone_call(self, thread: Tracee, args: [u64; 6]) -> Result<(i64, Option<Tracee>), InjectError> {
+        self.start(thread, libc::SYS_clone3, args)?;
+        let mut born = None;
+        loop {
+            match thread.wait()? {
+                Stop::Signal(libc::SIGTRAP) => break,
+                Stop::Event {
+                    event: libc::PTRACE_EVENT_CLONE | libc::PTRACE_EVENT_FORK | libc::PTRACE_EVENT_VFORK,
+                    ..
+                } => {
+                    born = Some(Tracee::auto_attached(thread.event_message()? as i32));
+                    thread.step()?;
+                }
+                Stop::Event { .. } => thread.step()?,
+                odd => return Err(InjectError::Odd(odd)),
+            }
+        }
+        if let Some(born) = born {
+            match born.wait()? {
+                Stop::Event { event: libc::PTRACE_EVENT_STOP, .. } => {}
+                odd => return Err(InjectError::Odd(odd)),
+            }
+        }
+        Ok((thread.registers()?.rax as i64, born))
+    }
+
     /// Makes one system call in the stopped thread and leaves its registers changed.
     ///
     /// # Errors
     /// A ptrace failure or an odd stop; the call's own failure is its negative result.
     pub fn call(self, thread: Tracee, nr: i64, args: [u64; 6]) -> Result<i64, InjectError> {
-        let mut registers = thread.registers()?;
-        registers.rip = self.0;
-        registers.rax = nr as u64;
-        registers.orig_rax = u64::MAX;
-        [registers.rdi, registers.rsi, registers.rdx, registers.r10, registers.r8, registers.r9] = args;
-        thread.set_registers(&registers)?;
-        thread.step()?;
+        self.start(thread, nr, args)?;
         loop {
             match thread.wait()? {
                 Stop::Signal(libc::SIGTRAP) => break,
@@ -85,6 +110,17 @@ impl Site {
             }
         }
         Ok(thread.registers()?.rax as i64)
+    }
+
+    fn start(self, thread: Tracee, nr: i64, args: [u64; 6]) -> Result<(), InjectError> {
+        let mut registers = thread.registers()?;
+        registers.rip = self.0;
+        registers.rax = nr as u64;
+        registers.orig_rax = u64::MAX;
+        [registers.rdi, registers.rsi, registers.rdx, registers.r10, registers.r8, registers.r9] = args;
+        thread.set_registers(&registers)?;
+        thread.step()?;
+        Ok(())
     }
 }
 
@@ -134,6 +170,12 @@ impl Area {
             )?,
         )?;
         Ok(Self { base, len })
+    }
+
+    /// The same area at another place, after its pages were moved or copied there.
+    #[must_use]
+    pub fn at(self, base: u64, len: u64) -> Self {
+        Self { base, len }
     }
 
     /// First address and length.

@@ -3,22 +3,26 @@
 //! | module | what |
 //! |---|---|
 //! | [`batch`] | arrays of system calls and their interpreter |
-//! | [`descriptor`] | descriptors of this and other processes: duplicate, compare, look at |
-//! | [`inherited`] | descriptors that a program was started with |
 //! | [`caps`] | capabilities |
 //! | [`confine`] | no_new_privs and the sessions' system call filter |
+//! | [`descriptor`] | descriptors of this and other processes: duplicate, compare, look at |
 //! | [`fdpass`] | descriptors over unix sockets |
 //! | [`idmap`] | bind mounts with other owners |
+//! | [`inherited`] | descriptors a program was started with |
+//! | [`inherited`] | descriptors that a program was started with |
 //! | [`inject`] | system calls made in a traced process |
+//! | [`limits`] | resource limits |
 //! | [`memory`] | another process's memory |
 //! | [`namespaces`] | the walls of a pod |
 //! | [`pagemap`] | which pages a process has, and which it wrote |
 //! | [`procfs`] | parsers of /proc |
 //! | [`ptrace`] | tracing |
+//! | [`sched`] | scheduling of a thread |
 //! | [`socket`] | sockets looked at through a duplicate |
-//! | [`stub`] | the program that a restore turns into a process |
-//! | [`unix_diag`] | the unix sockets of a network namespace |
 //! | [`spawn`] | starting programs inside it |
+//! | [`stub`] | the program that a restore turns into a process |
+//! | [`uffd`] | noting writes |
+//! | [`unix_diag`] | the unix sockets of a network namespace |
 
 pub mod batch;
 pub mod caps;
@@ -28,14 +32,17 @@ pub mod fdpass;
 pub mod idmap;
 pub mod inherited;
 pub mod inject;
+pub mod limits;
 pub mod memory;
 pub mod namespaces;
 pub mod pagemap;
 pub mod procfs;
 pub mod ptrace;
+pub mod sched;
 pub mod socket;
 pub mod spawn;
 pub mod stub;
 #[doc(hidden)]
 pub mod testing;
+pub mod uffd;
 pub mod unix_diag;

@@ -311,3 +311,20 @@ pub fn robust_list(tid: pid_t) -> io::Result<(u64, u64)> {
     let ret = unsafe { libc::syscall(libc::SYS_get_robust_list, tid, &raw mut head, &raw mut len) };
     if ret < 0 { Err(io::Error::last_os_error()) } else { Ok((head as u64, len as u64)) }
 }
+
+const WORDS: usize = size_of::<Registers>() / size_of::<u64>();
+
+/// The registers as 64-bit words in the kernel's order, for an image.
+#[must_use]
+pub fn registers_to_words(registers: &Registers) -> [u64; WORDS] {
+    // SAFETY: the structure is exactly WORDS plain 64-bit numbers.
+    unsafe { std::mem::transmute_copy(registers) }
+}
+
+/// The way back; none if there are too few or too many words.
+#[must_use]
+pub fn registers_from_words(words: &[u64]) -> Option<Registers> {
+    let words: [u64; WORDS] = words.try_into().ok()?;
+    // SAFETY: as above; every bit pattern is valid, and the kernel checks what it is given.
+    Some(unsafe { std::mem::transmute_copy(&words) })
+}

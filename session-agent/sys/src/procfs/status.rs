@@ -33,8 +33,8 @@ pub struct Status {
     pub threads: u32,
     /// VmRSS in bytes (0 for zombies).
     pub resident: u64,
-    /// Voluntary plus involuntary context switches of the thread.
-    pub switches: u64,
+    /// Voluntary context switches of the thread.
+    pub voluntary_switches: u64,
 }
 
 /// Parses the file; fields that are missing stay zero.
@@ -77,8 +77,8 @@ pub fn parse(text: &[u8]) -> Status {
                 status.resident =
                     value.split(' ').next().and_then(|v| v.parse::<u64>().ok()).unwrap_or(0) * 1024;
             }
-            b"voluntary_ctxt_switches" | b"nonvoluntary_ctxt_switches" => {
-                status.switches += value.parse::<u64>().unwrap_or(0);
+            b"voluntary_ctxt_switches" => {
+                status.voluntary_switches = value.parse().unwrap_or(0);
             }
             _ => {}
         }
@@ -119,6 +119,6 @@ mod tests {
         assert!(status.no_new_privs);
         assert_eq!((status.seccomp, status.seccomp_filters), (2, 1));
         assert_eq!(status.capabilities[2], 0xff);
-        assert_eq!((status.resident, status.switches), (12288, 7));
+        assert_eq!((status.resident, status.voluntary_switches), (12288, 3));
     }
 }

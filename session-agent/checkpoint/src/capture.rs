@@ -1,0 +1,315 @@
+//! From a frozen session to its [`Image`].
+
+use std::collections::HashMap;
+
+use roam_api::error::Refusal;
+use roam_sys::batch::Batch;
+use roam_sys::inject::{Area, Borrowed, InjectError, Site};
+use roam_sys::procfs::{maps, status};
+use roam_sys::ptrace::Stop;
+
+use crate::error::Error;
+use crate::freeze::{Frozen, FrozenProcess, list};
+use crate::image::{Clocks, Image};
+use crate::kinds::descriptors::{self, Holder};
+use crate::kinds::memory::{self, Sender};
+use crate::kinds::process::{self, ProcessState};
+use crate::kinds::threads;
+use crate::kinds::tree::{self, Node};
+use crate::objects::Objects;
+use crate::pages::{PageSink, PageStats};
+use crate::pod::{Externals, Pod};
+use crate::track::Tracker;
+
+/// Steps after which a thread that does not leave the vdso is given up on.
+const STEPS: u32 = 20_000;
+
+/// Says what of this session can't be carried. Nothing is frozen; it also reads and remembers the
+/// content of mapped files, so that the freeze need not.
+///
+/// # Errors
+/// If the pod can't be looked at.
+pub fn check(pod: &dyn Pod, externals: &dyn Externals) -> Result<Vec<Refusal>, Error> {
+    let mut objects = Objects::default();
+    let mut builder = memory::Builder::new(pod.root(), &mut objects);
+    let mut refusals = Vec::new();
+    let mut holders = Vec::new();
+    for host in list(pod).map_err(|e| Error::system("listing the processes", e))? {
+        // One that ends meanwhile is no reason to refuse.
+        let (Ok(stat), Ok(status)) = (roam_sys::procfs::stat::read(host), status::read(host)) else {
+            continue;
+        };
+        let name = String::from_utf8_lossy(&stat.comm).into_owned();
+        let mut refuse = |reason: &str, remedy: &str| {
+            refusals.push(Refusal {
+                process: name.clone(),
+                pid: status.ns_pid.last().copied().unwrap_or(host) as u32,
+                what: "the process itself".to_owned(),
+                reason: reason.to_owned(),
+                remedy: remedy.to_owned(),
+            });
+        };
+        if status.ns_pid.len() != 2 {
+            refuse(
+                "it lives in a pid namespace of its own",
+                "Programs with a sandbox of their own can't be moved yet.",
+            );
+            continue;
+        }
+        if status.seccomp == 1 || status.seccomp_filters > 1 {
+            refuse(
+                "it installed a seccomp filter of its own, which can't be read back",
+                "Start the program without its sandbox.",
+            );
+        }
+        if status.tracer != 0 {
+            refuse("it is being debugged", "Detach the debugger first.");
+        }
+        let root = std::fs::read_link(format!("/proc/{host}/root")).unwrap_or_default();
+        if root != std::path::Path::new("/") {
+            refuse("it has changed its root directory", "Such programs can't be moved yet.");
+        }
+        if stat.state == b'Z' {
+            continue;
+        }
+        let node = Node {
+            pid: status.ns_pid[1],
+            ppid: 1,
+            pgid: 0,
+            sid: 0,
+            exit_signal: stat.exit_signal,
+            ended: None,
+        };
+        if let Err(error) = builder.add(host, &name, node)
+            && std::path::Path::new(&format!("/proc/{host}/maps")).exists()
+            && roam_sys::procfs::stat::read(host).is_ok_and(|s| s.state != b'Z')
+        {
+            return Err(error);
+        }
+        if let Ok(holder) = holder(host, node.pid, &name) {
+            holders.push(holder);
+        }
+    }
+    refusals.append(&mut builder.refusals);
+    refusals.extend(descriptors::check(&holders, pod, externals)?);
+    Ok(refusals)
+}
+
+fn holder(host: i32, pid: i32, name: &str) -> Result<Holder, Error> {
+    let pidfd = roam_sys::descriptor::pidfd_open(nix::unistd::Pid::from_raw(host))
+        .map_err(|e| Error::system(format!("opening a handle to process {name}"), e))?;
+    Ok(Holder { host: nix::unistd::Pid::from_raw(host), pid, name: name.to_owned(), pidfd })
+}
+
+impl Frozen {
+    /// Captures all kernel state. The session stays frozen and can still go on as it was.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] for what can't be carried, or a failed call.
+    pub fn capture(
+        &mut self,
+        pod: &dyn Pod,
+        externals: &dyn Externals,
+        tracker: Option<&mut Tracker>,
+    ) -> Result<Image, Error> {
+        let mut objects = tracker.map(Tracker::take_objects).unwrap_or_default();
+        self.leave_vdso()?;
+        let nodes: Vec<Node> = self.processes.iter().map(|p| p.node).collect();
+        tree::plan(&nodes).map_err(|why| {
+            Error::Refused(vec![Refusal {
+                process: "session".to_owned(),
+                pid: 0,
+                what: "the process tree".to_owned(),
+                reason: why,
+                remedy: "Close the program's background processes and try again.".to_owned(),
+            }])
+        })?;
+        let holders =
+            self.living().map(|p| holder(p.host, p.node.pid, &p.name)).collect::<Result<Vec<_>, _>>()?;
+        // Descriptors first: they know the true size of the objects that are mapped as well.
+        let descriptors = descriptors::capture(&holders, pod, externals, &mut objects)?;
+        let mut builder = memory::Builder::new(pod.root(), &mut objects);
+        for process in &self.processes {
+            builder.add(process.host, &process.name, process.node)?;
+        }
+        if !builder.refusals.is_empty() {
+            return Err(Error::Refused(builder.refusals));
+        }
+        let (layout, views) = builder.finish();
+        let processes = self.living().map(|p| capture_process(self, p)).collect::<Result<Vec<_>, _>>()?;
+        self.objects = objects;
+        self.views = views;
+        let clocks = clocks(pod)?;
+        Ok(Image { layout, processes, descriptors, clocks })
+    }
+
+    /// Sends the memory of the captured session: all of it, or what was written since the tracker last
+    /// looked. The sink is told the layout first.
+    ///
+    /// # Errors
+    /// If it can't be read, or the sink does not take it.
+    pub fn send_pages(
+        &mut self,
+        image: &Image,
+        tracker: Option<&mut Tracker>,
+        sink: &mut dyn PageSink,
+    ) -> Result<PageStats, Error> {
+        sink.layout(&image.layout)?;
+        let mut sender = Sender::new(sink);
+        match tracker {
+            Some(tracker) => tracker.send(&self.hosts(), &image.layout, &mut sender)?,
+            None => {
+                for process in &image.layout.processes {
+                    if let Some(frozen) = self.processes.iter().find(|p| p.node.pid == process.node.pid) {
+                        sender.process(frozen.host, process)?;
+                    }
+                }
+            }
+        }
+        sender.objects(&self.objects, &self.views)?;
+        Ok(sender.stats)
+    }
+
+    /// Host pid by pod pid.
+    pub(crate) fn hosts(&self) -> HashMap<i32, i32> {
+        self.living().map(|p| (p.node.pid, p.host)).collect()
+    }
+
+    fn leave_vdso(&self) -> Result<(), Error> {
+        for process in self.living() {
+            let mut vdso = None;
+            for thread in &process.threads {
+                let io = |e| Error::system(format!("stepping thread {}", thread.tid), e);
+                for _ in 0..STEPS {
+                    let registers = thread.tracee.registers().map_err(io)?;
+                    let (start, end) = match vdso {
+                        Some(range) => range,
+                        None => {
+                            let areas = maps::read(process.host).map_err(io)?;
+                            let range = areas
+                                .iter()
+                                .find(|a| a.name == b"[vdso]")
+                                .map_or((0, 0), |a| (a.start, a.end));
+                            vdso = Some(range);
+                            range
+                        }
+                    };
+                    if !(start..end).contains(&registers.rip) {
+                        break;
+                    }
+                    let borrowed = thread.tracee.signal_mask().map_err(io)?;
+                    thread.tracee.set_signal_mask(!(1 << (libc::SIGTRAP - 1))).map_err(io)?;
+                    thread.tracee.step().map_err(io)?;
+                    match thread.tracee.wait().map_err(io)? {
+                        Stop::Ended(_) => {
+                            return Err(Error::Vanished { pid: process.node.pid, during: "the freeze" });
+                        }
+                        Stop::Signal(_) | Stop::Event { .. } | Stop::Syscall => {}
+                    }
+                    thread.tracee.set_signal_mask(borrowed).map_err(io)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn capture_process(frozen: &Frozen, process: &FrozenProcess) -> Result<ProcessState, Error> {
+    let pid = process.node.pid;
+    let inject = |e: InjectError| match e {
+        InjectError::Call(source) => Error::Call { pid, source },
+        InjectError::Io(source) => Error::system(format!("asking process {pid}"), source),
+        InjectError::Odd(stop) => Error::system(
+            format!("asking process {pid}"),
+            std::io::Error::other(format!("odd stop {stop:?}")),
+        ),
+    };
+    let io = |e: std::io::Error| Error::system(format!("asking process {pid}"), e);
+    let leader = process.threads[0].tracee;
+    let site = Site::in_vdso(process.host).map_err(io)?;
+    let borrowed = Borrowed::take(leader).map_err(io)?;
+    let result = (|| {
+        let area = Area::install(leader, process.host, site, None, 64 << 10).map_err(inject)?;
+        let answers = (|| {
+            let mut batch = Batch::new();
+            let asked = process::ask(process, &mut batch)?;
+            let of_leader = threads::ask(&mut batch);
+            let done = area.run(leader, process.host, &batch).map_err(inject)?;
+            let mut states = vec![threads::capture(
+                process,
+                &process.threads[0],
+                borrowed.registers(),
+                borrowed.mask(),
+                &frozen.waits,
+                (&of_leader, &done),
+            )?];
+            for thread in &process.threads[1..] {
+                let mut batch = Batch::new();
+                let asked = threads::ask(&mut batch);
+                let borrowed = Borrowed::take(thread.tracee).map_err(io)?;
+                let ran = area.run(thread.tracee, process.host, &batch).map_err(inject);
+                let (registers, mask) = (*borrowed.registers(), borrowed.mask());
+                borrowed.give_back().map_err(io)?;
+                states.push(threads::capture(
+                    process,
+                    thread,
+                    &registers,
+                    mask,
+                    &frozen.waits,
+                    (&asked, &ran?),
+                )?);
+            }
+            process::capture(process, states, &asked, &done)
+        })();
+        area.remove(leader, site).map_err(inject)?;
+        answers
+    })();
+    borrowed.give_back().map_err(io)?;
+    result
+}
+
+/// The pod's clocks now: this process's, shifted by the difference of the two time namespaces.
+fn clocks(pod: &dyn Pod) -> Result<Clocks, Error> {
+    use nix::time::{ClockId, clock_gettime};
+    let now = |clock| -> Result<i64, Error> {
+        let t = clock_gettime(clock).map_err(|e| Error::system("reading a clock", e))?;
+        Ok(t.tv_sec() * 1_000_000_000 + t.tv_nsec())
+    };
+    let offsets = |pid: &str| {
+        let text = roam_sys::procfs::read(&format!("/proc/{pid}/timens_offsets")).unwrap_or_default();
+        parse_offsets(&String::from_utf8_lossy(&text))
+    };
+    let (own, theirs) = (offsets("self"), offsets(&pod.init().to_string()));
+    Ok(Clocks {
+        monotonic: now(ClockId::CLOCK_MONOTONIC)? - own.0 + theirs.0,
+        boottime: now(ClockId::CLOCK_BOOTTIME)? - own.1 + theirs.1,
+        realtime: now(ClockId::CLOCK_REALTIME)?,
+    })
+}
+
+/// Monotonic and boottime offsets in nanoseconds.
+fn parse_offsets(text: &str) -> (i64, i64) {
+    let of = |name: &str| {
+        text.lines()
+            .find_map(|line| {
+                let mut words = line.split_ascii_whitespace();
+                (words.next()? == name).then_some(())?;
+                let seconds: i64 = words.next()?.parse().ok()?;
+                Some(seconds * 1_000_000_000 + words.next()?.parse::<i64>().ok()?)
+            })
+            .unwrap_or(0)
+    };
+    (of("monotonic"), of("boottime"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn offsets_parse() {
+        let text = "monotonic        100         5\nboottime       86400         0\n";
+        assert_eq!(parse_offsets(text), (100_000_000_005, 86_400_000_000_000));
+        assert_eq!(parse_offsets(""), (0, 0));
+    }
+}

@@ -1,0 +1,289 @@
+//! A process: what its threads share and no other kind owns. Program, directories, limits, and the
+//! settings of prctl(2).
+
+use roam_sys::batch::{Batch, Data, Done, RetOf};
+use roam_sys::procfs;
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+use crate::freeze::FrozenProcess;
+use crate::kinds::signals::{self, Action, Pending};
+use crate::kinds::threads::ThreadState;
+use crate::kinds::timers::{self, Timers};
+
+const LIMITS: usize = 16;
+const PR_SET_PDEATHSIG: i32 = 1;
+const PR_GET_PDEATHSIG: i32 = 2;
+const PR_GET_DUMPABLE: i32 = 3;
+const PR_SET_DUMPABLE: i32 = 4;
+const PR_SET_MM: i32 = 35;
+const PR_SET_MM_MAP: i32 = 14;
+const PR_SET_CHILD_SUBREAPER: i32 = 36;
+const PR_GET_CHILD_SUBREAPER: i32 = 37;
+const PR_SET_THP_DISABLE: i32 = 41;
+const PR_GET_THP_DISABLE: i32 = 42;
+
+/// One living process.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ProcessState {
+    /// Its pid in the pod.
+    pub pid: i32,
+    /// Its threads, the leader first.
+    pub threads: Vec<ThreadState>,
+    /// What it does on signals.
+    pub actions: Vec<Action>,
+    /// Signals pending for the process as a whole.
+    pub pending: Vec<Pending>,
+    /// Its timers.
+    pub timers: Timers,
+    /// What it runs.
+    pub program: Program,
+    /// Working directory in the pod.
+    pub cwd: Vec<u8>,
+    /// File mode creation mask.
+    pub umask: u32,
+    /// Soft and hard resource limits.
+    pub limits: Vec<(u64, u64)>,
+    /// prctl settings.
+    pub settings: Settings,
+    /// The job-control signal that stopped it, if it is stopped.
+    pub stopped_by: Option<i32>,
+    /// It runs under Roam's own seccomp filter.
+    pub filtered: bool,
+    /// no_new_privs.
+    pub no_new_privs: bool,
+    /// oom_score_adj.
+    pub oom_score_adj: i32,
+}
+
+/// What a process runs, for PR_SET_MM_MAP.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Program {
+    /// Path of the executable in the pod; none if it was deleted.
+    pub executable: Option<Vec<u8>>,
+    /// start_code, end_code, start_data, end_data, start_brk, brk, start_stack, arg_start, arg_end,
+    /// env_start, env_end.
+    pub addresses: [u64; 11],
+    /// The auxiliary vector.
+    pub auxv: Vec<u8>,
+    /// personality(2).
+    pub personality: u32,
+}
+
+/// prctl settings.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settings {
+    /// PR_SET_PDEATHSIG.
+    pub parent_death_signal: i32,
+    /// PR_SET_DUMPABLE.
+    pub dumpable: i32,
+    /// PR_SET_CHILD_SUBREAPER.
+    pub child_subreaper: i32,
+    /// PR_SET_THP_DISABLE.
+    pub no_huge_pages: i32,
+}
+
+/// Questions to the process, for its main thread to answer.
+pub struct Asked {
+    actions: signals::Asked,
+    timers: timers::Asked,
+    brk: RetOf,
+    parent_death_signal: Data,
+    dumpable: RetOf,
+    child_subreaper: Data,
+    no_huge_pages: RetOf,
+}
+
+/// Adds the questions to a batch.
+///
+/// # Errors
+/// If the process is gone.
+pub fn ask(process: &FrozenProcess, batch: &mut Batch) -> Result<Asked, Error> {
+    let listed = procfs::read(&format!("/proc/{}/timers", process.host)).unwrap_or_default();
+    let pod_tid = |tid: i32| process.threads.iter().find(|t| t.tracee.tid() == tid).map(|t| t.tid);
+    let actions = signals::ask(batch);
+    let timers = timers::ask(batch, &listed, pod_tid);
+    let brk = batch.may("reading the end of the heap", libc::SYS_brk, &[0.into()]);
+    let get = |batch: &mut Batch, option: i32| {
+        let room = batch.room(4);
+        batch.must(
+            "reading a process setting",
+            libc::SYS_prctl,
+            &[option.into(), room.into(), 0.into(), 0.into(), 0.into()],
+        );
+        room
+    };
+    let plain = |batch: &mut Batch, option: i32| {
+        batch.must(
+            "reading a process setting",
+            libc::SYS_prctl,
+            &[option.into(), 0.into(), 0.into(), 0.into(), 0.into()],
+        )
+    };
+    Ok(Asked {
+        actions,
+        timers,
+        brk,
+        parent_death_signal: get(batch, PR_GET_PDEATHSIG),
+        dumpable: plain(batch, PR_GET_DUMPABLE),
+        child_subreaper: get(batch, PR_GET_CHILD_SUBREAPER),
+        no_huge_pages: plain(batch, PR_GET_THP_DISABLE),
+    })
+}
+
+/// Puts together what was asked and what can be read from outside.
+///
+/// # Errors
+/// If the process is gone.
+pub fn capture(
+    process: &FrozenProcess,
+    threads: Vec<ThreadState>,
+    asked: &Asked,
+    done: &Done,
+) -> Result<ProcessState, Error> {
+    let host = process.host;
+    let io = |what: &str, e: std::io::Error| {
+        Error::system(format!("reading the {what} of {} ({})", process.name, process.node.pid), e)
+    };
+    let read = |what: &str| procfs::read(&format!("/proc/{host}/{what}")).map_err(|e| io(what, e));
+    let link = |what: &str| {
+        use std::os::unix::ffi::OsStringExt;
+        std::fs::read_link(format!("/proc/{host}/{what}"))
+            .map(|p| p.into_os_string().into_vec())
+            .map_err(|e| io(what, e))
+    };
+    let mm = &process.stat.mm;
+    let executable = link("exe")?;
+    let personality = String::from_utf8_lossy(&read("personality")?).trim().to_owned();
+    let oom = String::from_utf8_lossy(&read("oom_score_adj")?).trim().parse().unwrap_or(0);
+    Ok(ProcessState {
+        pid: process.node.pid,
+        actions: signals::answers(&asked.actions, done),
+        pending: crate::kinds::threads::pending(&process.threads[0], true)
+            .map_err(|e| io("pending signals", e))?,
+        timers: timers::answers(&asked.timers, done),
+        program: Program {
+            executable: (!executable.ends_with(b" (deleted)")).then_some(executable),
+            addresses: [
+                mm.start_code,
+                mm.end_code,
+                mm.start_data,
+                mm.end_data,
+                mm.start_brk,
+                done.ret(asked.brk) as u64,
+                mm.start_stack,
+                mm.arg_start,
+                mm.arg_end,
+                mm.env_start,
+                mm.env_end,
+            ],
+            auxv: read("auxv")?,
+            personality: u32::from_str_radix(&personality, 16).unwrap_or(0),
+        },
+        cwd: link("cwd")?,
+        umask: process.status.umask,
+        limits: limits(host).map_err(|e| io("limits", e))?,
+        settings: Settings {
+            parent_death_signal: done.u32(asked.parent_death_signal) as i32,
+            dumpable: done.ret(asked.dumpable) as i32,
+            child_subreaper: done.u32(asked.child_subreaper) as i32,
+            no_huge_pages: done.ret(asked.no_huge_pages) as i32,
+        },
+        stopped_by: process.threads.iter().find_map(|t| t.stopped_by),
+        filtered: process.status.seccomp_filters > 0,
+        no_new_privs: process.status.no_new_privs,
+        oom_score_adj: oom,
+        threads,
+    })
+}
+
+fn limits(host: i32) -> std::io::Result<Vec<(u64, u64)>> {
+    (0..LIMITS as u32).map(|which| roam_sys::limits::get(host, which)).collect()
+}
+
+/// Adds the calls that the new process's main thread makes once its memory is in place. Everything
+/// that needs a privilege is in here; the threads drop theirs afterwards.
+pub fn restore(state: &ProcessState, batch: &mut Batch) {
+    let cwd = batch.c_string(&state.cwd);
+    // A deleted working directory ends in " (deleted)" and can't be entered; the root stands in.
+    let root = batch.c_string(b"/");
+    batch.must("going to the root", libc::SYS_chdir, &[root.into()]);
+    batch.may("entering the working directory", libc::SYS_chdir, &[cwd.into()]);
+    batch.must("setting the umask", libc::SYS_umask, &[state.umask.into()]);
+    if state.program.personality != 0 {
+        batch.may("setting the personality", libc::SYS_personality, &[state.program.personality.into()]);
+    }
+    signals::restore_actions(&state.actions, batch);
+}
+
+/// Adds the call that opens the executable, for [`restore_program`].
+pub fn open_executable(program: &Program, batch: &mut Batch) -> Option<RetOf> {
+    let path = batch.c_string(program.executable.as_ref()?);
+    Some(batch.may(
+        "opening the executable",
+        libc::SYS_openat,
+        &[libc::AT_FDCWD.into(), path.into(), (libc::O_RDONLY | libc::O_CLOEXEC).into()],
+    ))
+}
+
+/// Adds the call that tells the kernel where the program's parts are. `executable` is a descriptor.
+pub fn restore_program(program: &Program, executable: Option<i32>, batch: &mut Batch) {
+    let auxv = batch.data(&program.auxv);
+    let map = |batch: &mut Batch, executable: i32| {
+        let mut raw = Vec::with_capacity(104);
+        for address in program.addresses {
+            raw.extend_from_slice(&address.to_le_bytes());
+        }
+        raw.extend_from_slice(&0u64.to_le_bytes());
+        raw.extend_from_slice(&(program.auxv.len() as u32).to_le_bytes());
+        raw.extend_from_slice(&executable.to_le_bytes());
+        let map = batch.data(&raw);
+        batch.pointer(map, 88, auxv);
+        map
+    };
+    let call = |map: Data| [PR_SET_MM.into(), PR_SET_MM_MAP.into(), map.into(), 104.into(), 0.into()];
+    let plain = map(batch, -1);
+    batch.must("telling where the program's parts are", libc::SYS_prctl, &call(plain));
+    if let Some(executable) = executable {
+        let with = map(batch, executable);
+        // Without it /proc/PID/exe names the stub; the program runs all the same.
+        batch.may("telling the executable", libc::SYS_prctl, &call(with));
+        batch.may("closing the executable", libc::SYS_close, &[executable.into()]);
+    }
+}
+
+/// Adds what must come last: signals that wait, limits, timers that run.
+pub fn restore_last(state: &ProcessState, batch: &mut Batch) {
+    for (which, (soft, hard)) in state.limits.iter().enumerate().take(LIMITS) {
+        let mut raw = soft.to_le_bytes().to_vec();
+        raw.extend_from_slice(&hard.to_le_bytes());
+        let raw = batch.data(&raw);
+        // A hard limit above this machine's own can't be set; the machine's holds then.
+        batch.may(
+            "setting a resource limit",
+            libc::SYS_prlimit64,
+            &[0.into(), which.into(), raw.into(), 0.into()],
+        );
+    }
+    let set = |batch: &mut Batch, option: i32, value: i32| {
+        if value != 0 {
+            batch.may(
+                "setting a process setting",
+                libc::SYS_prctl,
+                &[option.into(), value.into(), 0.into(), 0.into(), 0.into()],
+            );
+        }
+    };
+    set(batch, PR_SET_CHILD_SUBREAPER, state.settings.child_subreaper);
+    set(batch, PR_SET_THP_DISABLE, state.settings.no_huge_pages);
+    set(batch, PR_SET_PDEATHSIG, state.settings.parent_death_signal);
+    signals::restore_pending(&state.pending, state.pid, None, batch);
+    timers::restore_interval(&state.timers, batch);
+    if state.settings.dumpable == 0 {
+        batch.may(
+            "setting a process setting",
+            libc::SYS_prctl,
+            &[PR_SET_DUMPABLE.into(), 0.into(), 0.into(), 0.into(), 0.into()],
+        );
+    }
+}

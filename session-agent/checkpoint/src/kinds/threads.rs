@@ -1,0 +1,179 @@
+//! Threads: registers, extended state, signal mask, and what libc registered with the kernel for each.
+
+use roam_sys::batch::{Batch, Data, Done, RetOf};
+use roam_sys::procfs;
+use roam_sys::ptrace::{self, Registers};
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+use crate::freeze::{FrozenProcess, FrozenThread};
+use crate::kinds::signals::{self, Pending};
+use crate::kinds::syscalls::{self, Resume, Waits};
+
+const PR_SET_NAME: i32 = 15;
+const PR_GET_TID_ADDRESS: i32 = 40;
+
+/// One thread.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ThreadState {
+    /// Its id in the pod.
+    pub tid: i32,
+    /// Its name.
+    pub name: Vec<u8>,
+    /// General registers, in the order of `struct user_regs_struct`, ready to be resumed.
+    pub registers: Vec<u64>,
+    /// FPU to AMX, in the standard XSAVE form of the source's CPU.
+    pub extended: Vec<u8>,
+    /// Blocked signals.
+    pub mask: u64,
+    /// Pending for this thread alone.
+    pub pending: Vec<Pending>,
+    /// Restartable sequences: pointer (0: none), size, signature.
+    pub rseq: (u64, u32, u32),
+    /// Robust futex list: head and length.
+    pub robust: (u64, u64),
+    /// Where the kernel clears the tid at the end.
+    pub clear_child_tid: u64,
+    /// Alternate signal stack: pointer, flags, size.
+    pub altstack: (u64, u32, u64),
+    /// A time-out that must stand below its stack before it resumes.
+    pub timespec: Option<(u64, [i64; 2])>,
+    /// Scheduling policy, static priority and nice value.
+    pub scheduling: (i32, i32, i32),
+}
+
+/// Questions that only the thread itself can answer.
+pub struct Asked {
+    clear_child_tid: Data,
+    altstack: Data,
+}
+
+/// Adds the questions to a batch that this thread runs.
+pub fn ask(batch: &mut Batch) -> Asked {
+    let clear_child_tid = batch.room(8);
+    batch.may(
+        "reading where its id is cleared",
+        libc::SYS_prctl,
+        &[PR_GET_TID_ADDRESS.into(), clear_child_tid.into(), 0.into(), 0.into(), 0.into()],
+    );
+    let altstack = batch.room(24);
+    batch.must("reading the signal stack", libc::SYS_sigaltstack, &[0.into(), altstack.into()]);
+    Asked { clear_child_tid, altstack }
+}
+
+/// Puts together what was asked and what can be read from outside.
+///
+/// # Errors
+/// If the thread is gone.
+pub fn capture(
+    process: &FrozenProcess,
+    thread: &FrozenThread,
+    registers: &Registers,
+    mask: u64,
+    waits: &Waits,
+    answers: (&Asked, &Done),
+) -> Result<ThreadState, Error> {
+    let tid = thread.tracee.tid();
+    let io = |what: &str, e: std::io::Error| Error::system(format!("reading the {what} of thread {tid}"), e);
+    let mut registers = *registers;
+    let mut waited = 0;
+    if syscalls::has_relative_timeout(&registers) {
+        let now = procfs::status::read_thread(process.host, tid).map_err(|e| io("status", e))?;
+        waited = waits.waited(tid, now.voluntary_switches).unwrap_or(0);
+    }
+    let resume = syscalls::prepare(&mut registers, waited, |at| read_timespec(process.host, at));
+    let rseq = thread.tracee.rseq().unwrap_or_default();
+    let (asked, done) = answers;
+    let altstack = done.bytes(asked.altstack);
+    let word = |at: usize| u64::from_le_bytes(altstack[at..at + 8].try_into().expect("eight bytes"));
+    let name = procfs::read(&format!("/proc/{}/task/{tid}/comm", process.host)).map_err(|e| io("name", e))?;
+    Ok(ThreadState {
+        tid: thread.tid,
+        name: name.trim_ascii_end().to_vec(),
+        registers: ptrace::registers_to_words(&registers).to_vec(),
+        extended: thread.tracee.extended_state().map_err(|e| io("extended state", e))?,
+        mask,
+        pending: pending(thread, false).map_err(|e| io("pending signals", e))?,
+        rseq: (rseq.pointer, rseq.size, rseq.signature),
+        robust: ptrace::robust_list(tid).map_err(|e| io("robust list", e))?,
+        clear_child_tid: done.u64(asked.clear_child_tid),
+        altstack: (word(0), word(8) as u32, word(16)),
+        timespec: match resume {
+            Resume::WithTimespec { address, timespec } => Some((address, timespec)),
+            Resume::AsIs | Resume::Changed => None,
+        },
+        scheduling: roam_sys::sched::get(tid).map_err(|e| io("scheduling", e))?,
+    })
+}
+
+/// The time-out a call was made with.
+#[must_use]
+pub fn read_timespec(pid: i32, at: u64) -> Option<[i64; 2]> {
+    let mut bytes = [0u8; 16];
+    roam_sys::memory::read(pid, at, &mut bytes).ok()?;
+    let half = |at: usize| i64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
+    Some([half(0), half(8)])
+}
+
+/// Pending signals of the thread, or those shared by its process.
+///
+/// # Errors
+/// If the thread is gone.
+pub fn pending(thread: &FrozenThread, of_process: bool) -> std::io::Result<Vec<Pending>> {
+    Ok(thread.tracee.pending_signals(of_process)?.into_iter().map(|s| Pending(s.to_vec())).collect())
+}
+
+/// Adds the calls that the new thread runs itself.
+pub fn restore(state: &ThreadState, pid: i32, batch: &mut Batch) -> Option<RetOf> {
+    let mut name = state.name.clone();
+    name.truncate(15);
+    let name = batch.c_string(&name);
+    batch.must("naming a thread", libc::SYS_prctl, &[PR_SET_NAME.into(), name.into()]);
+    if state.robust.0 != 0 {
+        batch.must(
+            "registering the robust list",
+            libc::SYS_set_robust_list,
+            &[state.robust.0.into(), state.robust.1.into()],
+        );
+    }
+    batch.must(
+        "registering where the id is cleared",
+        libc::SYS_set_tid_address,
+        &[state.clear_child_tid.into()],
+    );
+    let (sp, flags, size) = state.altstack;
+    const SS_DISABLE: u32 = 2;
+    const SS_ONSTACK: u32 = 1;
+    if flags & SS_DISABLE == 0 {
+        let mut stack = [0u8; 24];
+        stack[..8].copy_from_slice(&sp.to_le_bytes());
+        // "On the stack now" is the kernel's to say, from the stack pointer.
+        stack[8..12].copy_from_slice(&(flags & !SS_ONSTACK).to_le_bytes());
+        stack[16..].copy_from_slice(&size.to_le_bytes());
+        let stack = batch.data(&stack);
+        batch.must("setting the signal stack", libc::SYS_sigaltstack, &[stack.into(), 0.into()]);
+    }
+    let (policy, priority, nice) = state.scheduling;
+    if policy != libc::SCHED_OTHER {
+        let param = batch.data(&priority.to_le_bytes());
+        // Real-time classes need a right that this machine may not grant; the program runs without.
+        batch.may(
+            "setting the scheduling class",
+            libc::SYS_sched_setscheduler,
+            &[0.into(), policy.into(), param.into()],
+        );
+    }
+    if nice != 0 {
+        batch.may("setting the nice value", libc::SYS_setpriority, &[0.into(), 0.into(), nice.into()]);
+    }
+    signals::restore_pending(&state.pending, pid, Some(state.tid), batch);
+    let (pointer, size, signature) = state.rseq;
+    // Last: from here on the kernel writes there whenever the thread is scheduled.
+    (pointer != 0).then(|| {
+        batch.must(
+            "registering restartable sequences",
+            libc::SYS_rseq,
+            &[pointer.into(), size.into(), 0.into(), signature.into()],
+        )
+    })
+}

@@ -1,0 +1,219 @@
+//! Interval timers (setitimer) and POSIX timers (timer_create).
+//!
+//! What remains is kept relative: the process's clocks go on from where they were, so a timer fires when
+//! it would have, plus the time of the freeze.
+
+use roam_sys::batch::{Batch, Data, Done};
+use serde::{Deserialize, Serialize};
+
+const SIGEV_SIGNAL: i32 = 0;
+const SIGEV_NONE: i32 = 1;
+const SIGEV_THREAD_ID: i32 = 4;
+const PR_TIMER_CREATE_RESTORE_IDS: i32 = 77;
+/// Without [`PR_TIMER_CREATE_RESTORE_IDS`] ids are reached by creating timers up to them.
+const HIGHEST_ID: i32 = 4096;
+
+/// A POSIX timer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timer {
+    /// Its id, which the program holds.
+    pub id: i32,
+    /// The clock.
+    pub clock: i32,
+    /// SIGEV_* as given.
+    pub notify: i32,
+    /// The signal.
+    pub signal: i32,
+    /// sigev_value.
+    pub value: u64,
+    /// The thread to be signalled, for SIGEV_THREAD_ID; pod tid.
+    pub tid: i32,
+    /// struct itimerspec: interval, then what remains.
+    pub setting: [u8; 32],
+}
+
+/// All timers of a process.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timers {
+    /// ITIMER_REAL, ITIMER_VIRTUAL, ITIMER_PROF as struct itimerval.
+    pub interval: [[u8; 32]; 3],
+    /// POSIX timers.
+    pub posix: Vec<Timer>,
+}
+
+/// Questions to a process.
+pub struct Asked {
+    interval: [Data; 3],
+    posix: Vec<(Timer, Data)>,
+}
+
+/// Adds the questions. `listed` is the text of /proc/PID/timers, `pod_tid` turns its thread ids into
+/// the pod's.
+pub fn ask(batch: &mut Batch, listed: &[u8], pod_tid: impl Fn(i32) -> Option<i32>) -> Asked {
+    let interval = [0, 1, 2].map(|which| {
+        let room = batch.room(32);
+        batch.must("reading an interval timer", libc::SYS_getitimer, &[which.into(), room.into()]);
+        room
+    });
+    let mut posix = Vec::new();
+    for mut timer in parse(&String::from_utf8_lossy(listed)) {
+        timer.tid = pod_tid(timer.tid).unwrap_or(0);
+        let room = batch.room(32);
+        batch.must("reading a timer", libc::SYS_timer_gettime, &[timer.id.into(), room.into()]);
+        posix.push((timer, room));
+    }
+    Asked { interval, posix }
+}
+
+/// Reads the answers.
+#[must_use]
+pub fn answers(asked: &Asked, done: &Done) -> Timers {
+    let thirty_two = |data: Data| done.bytes(data).try_into().expect("asked so");
+    Timers {
+        interval: asked.interval.map(thirty_two),
+        posix: asked
+            .posix
+            .iter()
+            .map(|(timer, room)| Timer { setting: thirty_two(*room), ..timer.clone() })
+            .collect(),
+    }
+}
+
+/// The stanzas of /proc/PID/timers; `tid` is as that file says.
+fn parse(text: &str) -> Vec<Timer> {
+    let mut timers: Vec<Timer> = Vec::new();
+    for line in text.lines() {
+        let Some((key, value)) = line.split_once(':') else { continue };
+        let value = value.trim();
+        if key == "ID" {
+            timers.push(Timer {
+                id: value.parse().unwrap_or(-1),
+                clock: 0,
+                notify: SIGEV_SIGNAL,
+                signal: 0,
+                value: 0,
+                tid: 0,
+                setting: [0; 32],
+            });
+        }
+        let Some(timer) = timers.last_mut() else { continue };
+        match key {
+            "signal" => {
+                if let Some((signal, pointer)) = value.split_once('/') {
+                    timer.signal = signal.parse().unwrap_or(0);
+                    timer.value = u64::from_str_radix(pointer.trim_start_matches("0x"), 16).unwrap_or(0);
+                }
+            }
+            "notify" => {
+                let (how, whom) = value.split_once('/').unwrap_or((value, ""));
+                timer.notify = if how == "none" { SIGEV_NONE } else { SIGEV_SIGNAL };
+                if let Some(tid) = whom.strip_prefix("tid.") {
+                    timer.notify |= SIGEV_THREAD_ID;
+                    timer.tid = tid.parse().unwrap_or(0);
+                }
+            }
+            "ClockID" => timer.clock = value.parse().unwrap_or(0),
+            _ => {}
+        }
+    }
+    timers
+}
+
+/// Adds the calls that set the interval timers. Do this last: they begin to run.
+pub fn restore_interval(timers: &Timers, batch: &mut Batch) {
+    for (which, setting) in timers.interval.iter().enumerate() {
+        if *setting != [0; 32] {
+            let setting = batch.data(setting);
+            batch.must(
+                "setting an interval timer",
+                libc::SYS_setitimer,
+                &[which.into(), setting.into(), 0.into()],
+            );
+        }
+    }
+}
+
+/// Adds the calls that make the POSIX timers. `by_id` says whether this kernel gives the id asked for.
+///
+/// # Errors
+/// If an id can't be reached without that.
+pub fn restore_posix(timers: &Timers, by_id: bool, batch: &mut Batch) -> Result<(), String> {
+    let mut sorted: Vec<&Timer> = timers.posix.iter().collect();
+    sorted.sort_by_key(|t| t.id);
+    if by_id && !sorted.is_empty() {
+        batch.must(
+            "asking for timer ids",
+            libc::SYS_prctl,
+            &[PR_TIMER_CREATE_RESTORE_IDS.into(), 1.into(), 0.into(), 0.into(), 0.into()],
+        );
+    }
+    let mut next = 0;
+    for timer in &sorted {
+        if timer.id < 0 || (!by_id && timer.id > HIGHEST_ID) {
+            return Err(format!("timer id {} can't be given on this kernel", timer.id));
+        }
+        let id = batch.data(&timer.id.to_le_bytes());
+        let mut event = [0u8; 64];
+        event[..8].copy_from_slice(&timer.value.to_le_bytes());
+        event[8..12].copy_from_slice(&timer.signal.to_le_bytes());
+        event[12..16].copy_from_slice(&timer.notify.to_le_bytes());
+        event[16..20].copy_from_slice(&timer.tid.to_le_bytes());
+        let event = batch.data(&event);
+        while !by_id && next < timer.id {
+            let unwanted = batch.room(4);
+            batch.must(
+                "making a timer to pass its id",
+                libc::SYS_timer_create,
+                &[1.into(), 0.into(), unwanted.into()],
+            );
+            batch.must("deleting it", libc::SYS_timer_delete, &[roam_sys::batch::Arg::Load32(unwanted)]);
+            next += 1;
+        }
+        batch.must("making a timer", libc::SYS_timer_create, &[timer.clock.into(), event.into(), id.into()]);
+        next = timer.id + 1;
+    }
+    if by_id && !sorted.is_empty() {
+        batch.must(
+            "ending the asking for timer ids",
+            libc::SYS_prctl,
+            &[PR_TIMER_CREATE_RESTORE_IDS.into(), 0.into(), 0.into(), 0.into(), 0.into()],
+        );
+    }
+    for timer in sorted {
+        if timer.setting != [0; 32] {
+            let setting = batch.data(&timer.setting);
+            batch.must(
+                "starting a timer",
+                libc::SYS_timer_settime,
+                &[timer.id.into(), 0.into(), setting.into(), 0.into()],
+            );
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stanzas_parse() {
+        let timers = parse(
+            "ID: 3\nsignal: 34/00007ffd12340000\nnotify: signal/tid.77\nClockID: 1\nID: 4\nsignal: 14/0\n\
+             notify: none/pid.9\nClockID: 0\n",
+        );
+        assert_eq!(timers.len(), 2);
+        assert_eq!((timers[0].id, timers[0].signal, timers[0].tid, timers[0].clock), (3, 34, 77, 1));
+        assert_eq!(timers[0].notify, SIGEV_SIGNAL | SIGEV_THREAD_ID);
+        assert_eq!((timers[1].notify, timers[1].tid), (SIGEV_NONE, 0));
+    }
+
+    #[test]
+    fn old_kernels_count_up_to_the_id() {
+        let timer = Timer { id: 3, clock: 1, notify: 0, signal: 14, value: 0, tid: 0, setting: [0; 32] };
+        let timers = Timers { interval: [[0; 32]; 3], posix: vec![timer] };
+        let mut batch = Batch::new();
+        restore_posix(&timers, false, &mut batch).unwrap();
+        assert_eq!(batch.len(), 7);
+    }
+}

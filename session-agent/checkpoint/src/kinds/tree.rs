@@ -1,0 +1,308 @@
+//! The process tree: parents, sessions, groups, and the order in which to make it anew.
+//!
+//! A process gets its session from its parent's at the moment of its birth, or becomes a leader by
+//! setsid(2); that is all the kernel offers. So a child in a session that its parent is no longer
+//! (or not yet) in must be born at the right moment, or by a helper that is. [`plan`] is pure and
+//! finds the order; where there is none it says so and the session is refused.
+
+use std::collections::HashMap;
+
+use serde::{Deserialize, Serialize};
+
+/// A process's place in the tree, all ids as the pod sees them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Node {
+    /// Its pid.
+    pub pid: i32,
+    /// Its parent; 1 is roam-init.
+    pub ppid: i32,
+    /// Its process group.
+    pub pgid: i32,
+    /// Its session.
+    pub sid: i32,
+    /// The signal its parent gets at its end.
+    pub exit_signal: i32,
+    /// It has ended with this wait status and waits for its parent to look.
+    pub ended: Option<i32>,
+}
+
+/// One step in making the tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// `creator` clones `pid`. With `as_sibling` the new process's parent is the creator's own parent.
+    Fork {
+        /// Pod pid of the stub that clones; 0 is the holder, whose parent is roam-init.
+        creator: i32,
+        /// The new pid.
+        pid: i32,
+        /// CLONE_PARENT.
+        as_sibling: bool,
+        /// The new process's exit signal (the creator's own if `as_sibling`).
+        exit_signal: i32,
+    },
+    /// This process becomes a session leader.
+    SetSid(i32),
+    /// This process joins, or founds, a group.
+    SetPgid {
+        /// The process.
+        pid: i32,
+        /// The group.
+        pgid: i32,
+    },
+    /// A temporary process has done its service and ends; its parent (0: roam-init) takes note.
+    Dismiss {
+        /// The temporary process.
+        pid: i32,
+        /// Who reaps it.
+        parent: i32,
+    },
+}
+
+/// Finds the steps from nothing to this tree.
+///
+/// # Errors
+/// A sentence that names the process for which there is no way.
+pub fn plan(nodes: &[Node]) -> Result<Vec<Step>, String> {
+    let mut planner = Planner { nodes, steps: Vec::new(), born: Vec::new(), groups: HashMap::new() };
+    for node in nodes {
+        if nodes.iter().filter(|n| n.pid == node.pid).count() != 1 {
+            return Err(format!("process {} appears twice", node.pid));
+        }
+        if node.ppid != 1 && !nodes.iter().any(|n| n.pid == node.ppid) {
+            return Err(format!("the parent {} of process {} is missing", node.ppid, node.pid));
+        }
+    }
+    planner.children_of(1, None)?;
+    if planner.born.len() != nodes.len() {
+        return Err("the process tree has a circle".to_owned());
+    }
+    planner.groups()?;
+    Ok(planner.steps)
+}
+
+struct Planner<'a> {
+    nodes: &'a [Node],
+    steps: Vec<Step>,
+    born: Vec<i32>,
+    /// The group that each process is in at this point of the plan.
+    groups: HashMap<i32, i32>,
+}
+
+impl Planner<'_> {
+    /// Makes all children of a parent that are not there yet and whose time has come. `session` is the
+    /// parent's session now (none for roam-init, whose children are made by the holder or by helpers).
+    fn children_of(&mut self, parent: i32, session: Option<i32>) -> Result<(), String> {
+        let children: Vec<Node> =
+            self.nodes.iter().filter(|n| n.ppid == parent && !self.born.contains(&n.pid)).copied().collect();
+        // Leaders first: their siblings may be born by them.
+        let (leaders, others): (Vec<Node>, Vec<Node>) = children.into_iter().partition(|n| n.sid == n.pid);
+        for node in leaders {
+            self.fork(creator_of(parent), node.pid, false, node.exit_signal);
+            self.grow(node, session)?;
+        }
+        for node in others {
+            if Some(node.sid) == session {
+                self.fork(creator_of(parent), node.pid, false, node.exit_signal);
+            } else {
+                self.born_in_other_session(parent, node)?;
+            }
+            self.grow(node, Some(node.sid))?;
+        }
+        Ok(())
+    }
+
+    /// A process was just born in session `inherited`: it bears the children of that session, leads its
+    /// own if it does, then bears the rest.
+    fn grow(&mut self, node: Node, inherited: Option<i32>) -> Result<(), String> {
+        self.born.push(node.pid);
+        if node.sid == node.pid {
+            if let Some(session) = inherited {
+                let early: Vec<Node> =
+                    self.nodes.iter().filter(|n| n.ppid == node.pid && n.sid == session).copied().collect();
+                for child in early {
+                    self.fork(node.pid, child.pid, false, child.exit_signal);
+                    self.grow(child, Some(session))?;
+                }
+            }
+            self.set_sid(node.pid);
+        }
+        self.children_of(node.pid, Some(node.sid))
+    }
+
+    /// The wanted session is not the parent's: a brother who is in it bears the process, or a helper
+    /// takes the dead leader's place for a moment.
+    fn born_in_other_session(&mut self, parent: i32, node: Node) -> Result<(), String> {
+        let brother = self.nodes.iter().find(|n| {
+            n.ppid == parent && n.sid == node.sid && self.born.contains(&n.pid) && n.ended.is_none()
+        });
+        if let Some(brother) = brother {
+            // CLONE_PARENT gives the newborn the creator's exit signal.
+            if brother.exit_signal == node.exit_signal {
+                self.fork(brother.pid, node.pid, true, node.exit_signal);
+                return Ok(());
+            }
+        }
+        let leader_lives = self.nodes.iter().any(|n| n.pid == node.sid);
+        if leader_lives || node.sid <= 1 {
+            return Err(format!(
+                "process {} is in session {}, which its parent {} is not in",
+                node.pid, node.sid, node.ppid
+            ));
+        }
+        self.fork(creator_of(parent), node.sid, false, node.exit_signal);
+        self.set_sid(node.sid);
+        self.fork(node.sid, node.pid, true, node.exit_signal);
+        self.groups.remove(&node.sid);
+        self.steps.push(Step::Dismiss { pid: node.sid, parent: creator_of(parent) });
+        Ok(())
+    }
+
+    fn fork(&mut self, creator: i32, pid: i32, as_sibling: bool, exit_signal: i32) {
+        // A child of roam-init is born as the holder's sibling.
+        let as_sibling = as_sibling || creator == 0;
+        let group = self.groups.get(&creator).copied().unwrap_or(0);
+        self.groups.insert(pid, group);
+        self.steps.push(Step::Fork { creator, pid, as_sibling, exit_signal });
+    }
+
+    fn set_sid(&mut self, pid: i32) {
+        self.groups.insert(pid, pid);
+        self.steps.push(Step::SetSid(pid));
+    }
+
+    /// Groups come last, leaders first. A group whose leader is gone gets a helper for a moment.
+    fn groups(&mut self) -> Result<(), String> {
+        let nodes = self.nodes;
+        for node in nodes.iter().filter(|n| n.pgid == n.pid && n.sid != n.pid) {
+            self.groups.insert(node.pid, node.pid);
+            self.steps.push(Step::SetPgid { pid: node.pid, pgid: node.pid });
+        }
+        let mut done: Vec<i32> = Vec::new();
+        for node in nodes {
+            if node.pgid == node.pid || done.contains(&node.pgid) {
+                continue;
+            }
+            let members: Vec<&Node> =
+                nodes.iter().filter(|n| n.pgid == node.pgid && n.pid != node.pgid).collect();
+            // A newborn is in its creator's group, so the group may be there already.
+            let exists = self.groups.iter().any(|(_, group)| *group == node.pgid);
+            let helper = if exists {
+                None
+            } else {
+                let creator = members
+                    .iter()
+                    .find(|m| m.sid != m.pid && m.ended.is_none())
+                    .ok_or_else(|| format!("process group {} has no living member", node.pgid))?;
+                // The helper is a child of a member, so it is in the right session.
+                self.steps.push(Step::Fork {
+                    creator: creator.pid,
+                    pid: node.pgid,
+                    as_sibling: false,
+                    exit_signal: libc::SIGCHLD,
+                });
+                self.steps.push(Step::SetPgid { pid: node.pgid, pgid: node.pgid });
+                Some(Step::Dismiss { pid: node.pgid, parent: creator.pid })
+            };
+            for member in members {
+                if self.groups.insert(member.pid, member.pgid) != Some(member.pgid) {
+                    self.steps.push(Step::SetPgid { pid: member.pid, pgid: member.pgid });
+                }
+            }
+            self.steps.extend(helper);
+            done.push(node.pgid);
+        }
+        Ok(())
+    }
+}
+
+/// The stub that clones children of this parent.
+fn creator_of(parent: i32) -> i32 {
+    if parent == 1 { 0 } else { parent }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(pid: i32, ppid: i32, pgid: i32, sid: i32) -> Node {
+        Node { pid, ppid, pgid, sid, exit_signal: libc::SIGCHLD, ended: None }
+    }
+
+    /// Carries the steps out as a kernel would and returns what became of it.
+    fn kernel(steps: &[Step]) -> HashMap<i32, (i32, i32, i32)> {
+        // pid → (ppid, pgid, sid); the holder is 0, its parent roam-init 1.
+        let mut all = HashMap::from([(0, (1, 900, 900))]);
+        for step in steps {
+            match *step {
+                Step::Fork { creator, pid, as_sibling, .. } => {
+                    let (ppid, pgid, sid) = all[&creator];
+                    assert!(
+                        !all.iter().any(|(p, s)| *p == pid || s.1 == pid || s.2 == pid),
+                        "{pid} is in use as a pid, group or session"
+                    );
+                    all.insert(pid, (if as_sibling { ppid } else { creator }, pgid, sid));
+                }
+                Step::SetSid(pid) => {
+                    let entry = all.get_mut(&pid).unwrap();
+                    assert_ne!(entry.1, pid, "a group leader can't call setsid");
+                    *entry = (entry.0, pid, pid);
+                }
+                Step::SetPgid { pid, pgid } => {
+                    let sid = all[&pid].2;
+                    assert_ne!(sid, pid, "a session leader can't change its group");
+                    assert!(
+                        pid == pgid || all.values().any(|p| p.1 == pgid && p.2 == sid),
+                        "no group {pgid}"
+                    );
+                    all.get_mut(&pid).unwrap().1 = pgid;
+                }
+                Step::Dismiss { pid, parent } => {
+                    let ppid = all.remove(&pid).unwrap().0;
+                    assert_eq!(ppid, if parent == 0 { 1 } else { parent });
+                }
+            }
+        }
+        all.remove(&0);
+        all
+    }
+
+    fn check(nodes: &[Node]) {
+        let made = kernel(&plan(nodes).unwrap());
+        assert_eq!(made.len(), nodes.len());
+        for n in nodes {
+            assert_eq!(made[&n.pid], (n.ppid, n.pgid, n.sid), "process {}", n.pid);
+        }
+    }
+
+    #[test]
+    fn a_shell_with_jobs() {
+        check(&[node(5, 1, 5, 5), node(6, 5, 6, 6), node(7, 6, 7, 6), node(8, 6, 8, 6), node(9, 8, 8, 6)]);
+    }
+
+    #[test]
+    fn a_child_born_before_its_parent_led_a_session() {
+        check(&[node(5, 1, 5, 5), node(6, 5, 6, 6), node(7, 6, 5, 5)]);
+    }
+
+    #[test]
+    fn a_daemon_whose_session_leader_is_gone() {
+        check(&[node(5, 1, 5, 5), node(21, 1, 20, 20)]);
+    }
+
+    #[test]
+    fn a_group_whose_leader_is_gone() {
+        check(&[node(5, 1, 5, 5), node(6, 5, 30, 5), node(7, 5, 30, 5)]);
+    }
+
+    #[test]
+    fn an_orphan_of_a_living_session() {
+        check(&[node(5, 1, 5, 5), node(9, 1, 9, 5)]);
+    }
+
+    #[test]
+    fn lies_are_refused() {
+        assert!(plan(&[node(5, 4, 5, 5)]).unwrap_err().contains("missing"));
+        assert!(plan(&[node(5, 6, 5, 5), node(6, 5, 5, 5)]).unwrap_err().contains("circle"));
+        assert!(plan(&[node(5, 1, 5, 5), node(5, 1, 5, 5)]).unwrap_err().contains("twice"));
+    }
+}

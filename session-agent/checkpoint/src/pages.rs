@@ -1,0 +1,133 @@
+//! Memory on its way: where mappings lie ([`Layout`]), and who takes pages ([`PageSink`]).
+
+use serde::{Deserialize, Serialize};
+
+use crate::content::Content;
+use crate::error::Error;
+use crate::kinds::tree::Node;
+use crate::objects::{Object, ObjectId};
+
+/// Size of a page in bytes. x86-64 has no other base size.
+pub const PAGE: u64 = 4096;
+
+/// An address space that pages belong to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Space {
+    /// Private memory of the process with this pod pid; addresses are its own.
+    Process(i32),
+    /// A shared object; addresses are offsets into it.
+    Object(ObjectId),
+}
+
+/// A file that is mapped, known by its path and content.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct MappedFile {
+    /// Absolute path in the pod.
+    pub path: Vec<u8>,
+    /// What it contains.
+    pub content: Content,
+}
+
+/// What stands behind a mapping.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Backing {
+    /// Nothing: private anonymous memory.
+    Anonymous,
+    /// A file, by its index in [`Layout::files`]; for private mappings, written pages come as pages.
+    File {
+        /// Index into [`Layout::files`].
+        file: u32,
+        /// Offset in bytes.
+        offset: u64,
+    },
+    /// A shared object.
+    Object {
+        /// Which.
+        object: ObjectId,
+        /// Offset in bytes.
+        offset: u64,
+    },
+    /// What was the source kernel's vdso; jumps to the target's own are put there.
+    Jumps,
+}
+
+/// One mapping of a process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mapping {
+    /// First address.
+    pub start: u64,
+    /// One past the last.
+    pub end: u64,
+    /// PROT_* bits.
+    pub prot: i32,
+    /// MAP_SHARED.
+    pub shared: bool,
+    /// A stack that grows downwards.
+    pub grows_down: bool,
+    /// What stands behind it.
+    pub backing: Backing,
+}
+
+impl Mapping {
+    /// What stands behind the page at `address`, which must lie within.
+    #[must_use]
+    pub fn backing_at(&self, address: u64) -> Backing {
+        let by = address - self.start;
+        match &self.backing {
+            Backing::File { file, offset } => Backing::File { file: *file, offset: offset + by },
+            Backing::Object { object, offset } => Backing::Object { object: *object, offset: offset + by },
+            same @ (Backing::Anonymous | Backing::Jumps) => same.clone(),
+        }
+    }
+}
+
+/// The mappings of one process, ascending and disjoint.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessLayout {
+    /// Its place in the tree.
+    pub node: Node,
+    /// Its mappings; none for a zombie.
+    pub mappings: Vec<Mapping>,
+}
+
+/// The processes and their mappings at one moment.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Layout {
+    /// Every process, parents before children.
+    pub processes: Vec<ProcessLayout>,
+    /// The files that mappings refer to.
+    pub files: Vec<MappedFile>,
+    /// The shared objects that mappings and descriptors refer to.
+    pub objects: Vec<Object>,
+}
+
+/// What a round of pages was like.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PageStats {
+    /// Pages sent.
+    pub pages: u64,
+    /// Bytes sent.
+    pub bytes: u64,
+}
+
+/// Whoever takes memory: a file that is written, a lane to another machine, or a [`crate::Restorer`].
+pub trait PageSink {
+    /// The processes and mappings as they are now. Pages that follow lie within them; pages sent before
+    /// stay where the mapping is the same.
+    ///
+    /// # Errors
+    /// If it can't be taken; the caller gives up.
+    fn layout(&mut self, layout: &Layout) -> Result<(), Error>;
+
+    /// Whole pages from this address on.
+    ///
+    /// # Errors
+    /// If they can't be taken; the caller gives up.
+    fn pages(&mut self, space: Space, address: u64, bytes: &[u8]) -> Result<(), Error>;
+
+    /// These pages are as if never touched: forget what was sent for them.
+    ///
+    /// # Errors
+    /// If it can't be done; the caller gives up.
+    fn forget(&mut self, space: Space, address: u64, len: u64) -> Result<(), Error>;
+}

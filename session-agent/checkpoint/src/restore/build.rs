@@ -1,0 +1,302 @@
+//! The last part of a restore: everything but memory, then letting go.
+
+use roam_sys::batch::Batch;
+use roam_sys::inject::Site;
+use roam_sys::memory::{self, MemFile};
+use roam_sys::ptrace::{Registers, Tracee, registers_from_words};
+
+use super::{Restorer, Stub};
+use crate::error::Error;
+use crate::image::Image;
+use crate::kinds::process::{self, ProcessState};
+use crate::kinds::threads;
+use crate::kinds::{descriptors, timers, vdso};
+use crate::objects::{ObjectId, ObjectSlots};
+use crate::pages::{Backing, ProcessLayout};
+use crate::pod::{Externals, Pod};
+
+/// A session that is whole again and stands still. Dropping it ends it.
+pub struct Prepared {
+    restorer: Restorer,
+    threads: Vec<ReadyThread>,
+}
+
+struct ReadyThread {
+    tracee: Tracee,
+    host: i32,
+    /// Stopped by job control, as it was.
+    stopped_by: Option<i32>,
+}
+
+struct Building<'a> {
+    state: &'a ProcessState,
+    layout: &'a ProcessLayout,
+    stub: Stub,
+    /// One for each thread, the leader first.
+    threads: Vec<Tracee>,
+}
+
+impl Restorer {
+    /// Makes all that is not memory. The last layout given must be the image's.
+    ///
+    /// # Errors
+    /// A failed call, or an image that contradicts itself; all stubs end then.
+    pub fn build(
+        mut self,
+        image: &Image,
+        pod: &dyn Pod,
+        externals: &mut dyn Externals,
+    ) -> Result<Prepared, Error> {
+        if self.layout != image.layout {
+            return Err(Error::Image("the memory that was sent is not this image's".to_owned()));
+        }
+        let slots = ObjectSlots(
+            self.objects.iter().enumerate().map(|(i, (number, _))| (ObjectId(i as u32), *number)).collect(),
+        );
+        descriptors::restore(&image.descriptors, &mut self, &slots, pod, externals)?;
+        let mut building = Vec::new();
+        for state in &image.processes {
+            let layout = image
+                .layout
+                .processes
+                .iter()
+                .find(|p| p.node.pid == state.pid && p.node.ended.is_none())
+                .ok_or_else(|| Error::Image(format!("process {} has no memory", state.pid)))?;
+            if state.threads.first().map(|t| t.tid) != Some(state.pid) {
+                return Err(Error::Image(format!("process {} has no first thread", state.pid)));
+            }
+            let stub = *self.stub(state.pid)?;
+            building.push(Building { state, layout, stub, threads: vec![stub.tracee] });
+        }
+        let living = image.layout.processes.iter().filter(|p| p.node.ended.is_none()).count();
+        if building.len() != living {
+            return Err(Error::Image("processes and memory do not belong together".to_owned()));
+        }
+        for one in &mut building {
+            self.program(one)?;
+            *self.stub(one.state.pid)? = one.stub;
+        }
+        self.end_zombies(image)?;
+        for one in &mut building {
+            one.make_threads()?;
+            one.finish_calls()?;
+        }
+        let mut threads = Vec::new();
+        for one in &mut building {
+            self.leave(one)?;
+            for tracee in &one.threads {
+                threads.push(ReadyThread {
+                    tracee: *tracee,
+                    host: one.stub.host,
+                    stopped_by: one.state.stopped_by,
+                });
+            }
+        }
+        // The holder has done its service.
+        let holder = self.holder;
+        let stub = *self.stub(holder)?;
+        self.stubs.remove(&holder);
+        stub.exit(0)?;
+        Ok(Prepared { restorer: self, threads })
+    }
+
+    fn program(&mut self, one: &mut Building<'_>) -> Result<(), Error> {
+        let mut batch = Batch::new();
+        process::restore(one.state, &mut batch);
+        let opened = process::open_executable(&one.state.program, &mut batch);
+        let done = one.stub.run(&batch)?;
+        let executable = opened.map(|ret| done.ret(ret) as i32).filter(|fd| *fd >= 0);
+        let mut batch = Batch::new();
+        process::restore_program(&one.state.program, executable, &mut batch);
+        one.stub.run(&batch)?;
+        for m in &one.layout.mappings {
+            if m.backing == Backing::Jumps {
+                let io = |e| Error::system("putting jumps where the vdso was", e);
+                let mut page =
+                    memory::read_vec(one.stub.host, m.start, (m.end - m.start) as usize).map_err(io)?;
+                vdso::redirect(&mut page, &self.kernel.symbols, self.kernel.vdso).map_err(Error::Image)?;
+                memory::write(one.stub.host, m.start, &page).map_err(io)?;
+            }
+        }
+        let mut batch = Batch::new();
+        for m in one.layout.mappings.iter().filter(|m| !m.shared) {
+            if m.prot != m.prot | libc::PROT_READ | libc::PROT_WRITE {
+                batch.must(
+                    "protecting memory",
+                    libc::SYS_mprotect,
+                    &[m.start.into(), (m.end - m.start).into(), m.prot.into()],
+                );
+            }
+        }
+        if !batch.is_empty() {
+            one.stub.run(&batch)?;
+        }
+        Ok(())
+    }
+
+    /// Zombies end now, and their parents forget the SIGCHLD that this sent: theirs comes from the image.
+    fn end_zombies(&mut self, image: &Image) -> Result<(), Error> {
+        for process in &image.layout.processes {
+            let Some(status) = process.node.ended else { continue };
+            let stub = *self.stub(process.node.pid)?;
+            let signal = status & 0x7f;
+            if signal == 0 {
+                stub.exit((status >> 8) & 0xff)?
+            } else {
+                stub.die_of(signal)?
+            }
+            self.stubs.remove(&process.node.pid);
+        }
+        Ok(())
+    }
+
+    /// The last call: the stub unmaps itself from a place that stays, and the threads get their registers.
+    fn leave(&self, one: &Building<'_>) -> Result<(), Error> {
+        let pid = one.state.pid;
+        let io = |e| Error::system(format!("finishing process {pid}"), e);
+        for (state, tracee) in one.state.threads.iter().zip(&one.threads) {
+            if let Some((address, timespec)) = state.timespec {
+                let bytes: Vec<u8> = timespec.iter().flat_map(|v| v.to_le_bytes()).collect();
+                MemFile::open(one.stub.host).and_then(|m| m.write(address, &bytes)).map_err(io)?;
+            }
+            tracee.set_extended_state(&state.extended).map_err(|e| {
+                Error::system(format!("setting the FPU state of thread {} (the CPUs differ)", state.tid), e)
+            })?;
+        }
+        let site = Site(self.kernel.vdso + self.kernel.site);
+        one.stub.area.remove(one.stub.tracee, site).map_err(|e| super::stub::inject_error(pid, e))?;
+        for (state, tracee) in one.state.threads.iter().zip(&one.threads) {
+            let registers: Registers = registers_from_words(&state.registers)
+                .ok_or_else(|| Error::Image(format!("thread {} has no registers", state.tid)))?;
+            tracee.set_registers(&registers).map_err(io)?;
+            tracee.set_signal_mask(state.mask).map_err(io)?;
+        }
+        Ok(())
+    }
+}
+
+impl Building<'_> {
+    fn make_threads(&mut self) -> Result<(), Error> {
+        let flags = libc::CLONE_VM
+            | libc::CLONE_FS
+            | libc::CLONE_FILES
+            | libc::CLONE_SIGHAND
+            | libc::CLONE_THREAD
+            | libc::CLONE_SYSVSEM;
+        for state in &self.state.threads[1..] {
+            let tracee = self.stub.clone_task(flags as u64, 0, state.tid)?;
+            self.threads.push(tracee);
+        }
+        Ok(())
+    }
+
+    /// What each thread must call itself; last of all it gives up its privileges.
+    fn finish_calls(&mut self) -> Result<(), Error> {
+        for (index, state) in self.state.threads.iter().enumerate().rev() {
+            let mut batch = Batch::new();
+            if index == 0 {
+                self.leader_calls(&mut batch)?;
+            }
+            threads::restore(state, self.state.pid, &mut batch);
+            if index == 0 {
+                process::restore_last(self.state, &mut batch);
+            }
+            confine(self.state, &mut batch);
+            if index == 0 {
+                self.stub.run(&batch)?;
+            } else {
+                self.stub.run_in(self.threads[index], &batch)?;
+            }
+        }
+        let oom = format!("/proc/{}/oom_score_adj", self.stub.host);
+        if self.state.oom_score_adj != 0 {
+            // Lowering it needs a right; the program runs without.
+            let _ = std::fs::write(oom, self.state.oom_score_adj.to_string());
+        }
+        Ok(())
+    }
+
+    fn leader_calls(&self, batch: &mut Batch) -> Result<(), Error> {
+        // What ended helpers and zombies left in the queue is not of the session's making.
+        let child = batch.data(&(1u64 << (libc::SIGCHLD - 1)).to_le_bytes());
+        let none = batch.room(16);
+        batch.may(
+            "forgetting a signal",
+            libc::SYS_rt_sigtimedwait,
+            &[child.into(), 0.into(), none.into(), 8.into()],
+        );
+        let by_id = timers_by_id();
+        timers::restore_posix(&self.state.timers, by_id, batch).map_err(Error::Image)
+    }
+}
+
+/// Gives up all privileges, as every program of a session runs.
+fn confine(state: &ProcessState, batch: &mut Batch) {
+    const VERSION_3: u32 = 0x2008_0522;
+    const PR_SET_NO_NEW_PRIVS: i32 = 38;
+    const PR_CAP_AMBIENT: i32 = 47;
+    const PR_CAP_AMBIENT_CLEAR_ALL: i32 = 4;
+    batch.must(
+        "giving up ambient privileges",
+        libc::SYS_prctl,
+        &[PR_CAP_AMBIENT.into(), PR_CAP_AMBIENT_CLEAR_ALL.into(), 0.into(), 0.into(), 0.into()],
+    );
+    let header = batch.data(&[VERSION_3.to_le_bytes(), [0; 4]].concat());
+    let none = batch.room(24);
+    batch.must("giving up privileges", libc::SYS_capset, &[header.into(), none.into()]);
+    if state.no_new_privs || state.filtered {
+        batch.must(
+            "forbidding new privileges",
+            libc::SYS_prctl,
+            &[PR_SET_NO_NEW_PRIVS.into(), 1.into(), 0.into(), 0.into(), 0.into()],
+        );
+    }
+    if state.filtered {
+        let filter = roam_sys::confine::filter();
+        let mut raw = Vec::with_capacity(filter.len() * 8);
+        for op in &filter {
+            raw.extend_from_slice(&op.code.to_le_bytes());
+            raw.extend_from_slice(&[op.jt, op.jf]);
+            raw.extend_from_slice(&op.k.to_le_bytes());
+        }
+        let raw = batch.data(&raw);
+        let program = batch.room(16);
+        batch.fill(program, 0, &(filter.len() as u16).to_le_bytes());
+        batch.pointer(program, 8, raw);
+        batch.must(
+            "installing the system call filter",
+            libc::SYS_seccomp,
+            &[libc::SECCOMP_SET_MODE_FILTER.into(), 0.into(), program.into()],
+        );
+    }
+}
+
+/// Whether this kernel makes timers under a wanted id.
+fn timers_by_id() -> bool {
+    // Asking for the state changes nothing; older kernels know no such option.
+    static SUPPORTED: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
+    *SUPPORTED.get_or_init(roam_sys::limits::timer_ids_can_be_chosen)
+}
+
+impl Prepared {
+    /// Lets every thread go. From here on the session runs here.
+    ///
+    /// # Errors
+    /// If a thread is gone; the others run all the same.
+    pub fn activate(mut self) -> Result<(), Error> {
+        self.restorer.stubs.clear();
+        let mut failed = None;
+        for thread in std::mem::take(&mut self.threads) {
+            if let Some(signal) = thread.stopped_by
+                && thread.tracee.tid() == thread.host
+            {
+                let signal = nix::sys::signal::Signal::try_from(signal).ok();
+                let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(thread.host), signal);
+            }
+            if let Err(error) = thread.tracee.detach(0) {
+                failed.get_or_insert(Error::system("letting a thread go", error));
+            }
+        }
+        failed.map_or(Ok(()), Err)
+    }
+}

@@ -1,0 +1,599 @@
+//! From an [`Image`] and pages back to running processes.
+//!
+//! All processes begin as forks of one stub. First the tree is made, then memory is mapped and filled,
+//! as often as rounds of pages come while the source still runs. [`Restorer::build`] then makes
+//! everything else: descriptors, program, threads, timers, signals; the last thing a process
+//! loses is the stub itself. [`Prepared::activate`] lets all threads go at once.
+//!
+//! Until the descriptors are in place all stubs share one descriptor table.
+
+mod build;
+mod place;
+mod stub;
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+
+use roam_api::error::Refusal;
+use roam_sys::batch::{Batch, Done, RetOf};
+use roam_sys::descriptor::{pidfd_getfd, pidfd_open};
+use roam_sys::memory;
+
+pub use build::Prepared;
+use place::Change;
+use stub::{KernelBlock, Stub};
+
+use crate::content::Content;
+use crate::error::Error;
+use crate::kinds::memory::in_root;
+use crate::kinds::tree::{self, Node, Step};
+use crate::objects::{Object, ObjectId, ObjectKind};
+use crate::pages::{Backing, Layout, Mapping, PAGE, PageSink, Space};
+use crate::pod::Pod;
+use crate::stubs::Stubs;
+
+/// Where stubs have their interpreter, if the session leaves that place free.
+const USUAL_PLACE: u64 = 0x6000_0000_0000;
+/// Address room that a stub needs: the interpreter, batches as they grow, the vdso.
+const PLACE_LEN: u64 = 32 << 20;
+
+/// A session under restore. Dropping it ends all stubs.
+pub struct Restorer {
+    root: PathBuf,
+    stubs: HashMap<i32, Stub>,
+    holder: i32,
+    kernel: KernelBlock,
+    layout: Layout,
+    /// Shared objects, by id: the descriptor's number in the shared table, and a duplicate here.
+    objects: Vec<(i32, File)>,
+    /// Mapped files: their descriptors in the shared table, for reading and for writing.
+    files: HashMap<(u32, bool), i32>,
+    channel: Option<(OwnedFd, i32)>,
+}
+
+impl Restorer {
+    /// Begins a restore in a prepared pod.
+    ///
+    /// # Errors
+    /// If the pod gives no stub or it can't be traced.
+    pub fn begin(pod: &dyn Pod) -> Result<Self, Error> {
+        let host = pod.spawn_stub().map_err(|e| Error::system("starting the first process in the pod", e))?;
+        let (first, kernel) = Stub::take(host.as_raw(), USUAL_PLACE)?;
+        Ok(Self {
+            root: pod.root(),
+            holder: first.pid,
+            stubs: HashMap::from([(first.pid, first)]),
+            kernel,
+            layout: Layout::default(),
+            objects: Vec::new(),
+            files: HashMap::new(),
+            channel: None,
+        })
+    }
+
+    fn stub(&mut self, pid: i32) -> Result<&mut Stub, Error> {
+        self.stubs.get_mut(&pid).ok_or_else(|| Error::Image(format!("there is no process {pid}")))
+    }
+
+    /// Gives the holder a number that no process of the session has.
+    fn move_holder(&mut self, nodes: &[Node]) -> Result<(), Error> {
+        let taken = |pid: i32| nodes.iter().any(|n| n.pid == pid || n.sid == pid || n.pgid == pid);
+        if !taken(self.holder) && self.holder > 20_000 {
+            return Ok(());
+        }
+        let pid = (20_001..32_000)
+            .rev()
+            .find(|pid| !taken(*pid) && !self.stubs.contains_key(pid))
+            .ok_or_else(|| Error::Image("all process numbers are taken".to_owned()))?;
+        let old = self.stubs[&self.holder];
+        let tracee = old.clone_task((libc::CLONE_PARENT | libc::CLONE_FILES) as u64, 0, pid)?;
+        self.stubs.insert(pid, Stub { tracee, host: tracee.tid(), pid, area: old.area });
+        self.holder = pid;
+        self.stubs.remove(&old.pid);
+        old.exit(0)
+    }
+
+    /// Moves interpreter and vdso out of the way of the session's own mappings.
+    fn make_way(&mut self, layout: &Layout) -> Result<(), Error> {
+        let (base, _) = self.stubs[&self.holder].area.range();
+        if place::is_free(layout, base, PLACE_LEN) {
+            return Ok(());
+        }
+        let to = place::find_free(layout, PLACE_LEN).map_err(Error::Image)?;
+        let mut moved = self.kernel.clone();
+        for stub in self.stubs.values_mut() {
+            let mut kernel = self.kernel.clone();
+            let (base, len) = stub.area.range();
+            let by = kernel.areas[0].0 - base;
+            let site = stub.area.site();
+            let fresh = roam_sys::inject::Area::install(stub.tracee, stub.host, site, Some(to), len)
+                .map_err(|e| stub::inject_error(stub.pid, e))?;
+            let old = std::mem::replace(&mut stub.area, fresh);
+            stub.move_kernel_block(&mut kernel, to + by)?;
+            old.remove(stub.tracee, fresh.site()).map_err(|e| stub::inject_error(stub.pid, e))?;
+            moved = kernel;
+        }
+        self.kernel = moved;
+        Ok(())
+    }
+
+    /// Makes the processes of the layout that are not there yet and ends those that are no more.
+    fn grow_tree(&mut self, nodes: &[Node]) -> Result<(), Error> {
+        let gone: Vec<i32> = self
+            .layout
+            .processes
+            .iter()
+            .map(|p| p.node)
+            .filter(|old| !nodes.iter().any(|n| n.pid == old.pid && n.ended.is_some() == old.ended.is_some()))
+            .map(|n| n.pid)
+            .collect();
+        for pid in gone {
+            if let Some(stub) = self.stubs.remove(&pid) {
+                stub.exit(0)?;
+                self.reap(&stub)?;
+            }
+            self.layout.processes.retain(|p| p.node.pid != pid);
+        }
+        let steps = if self.layout.processes.is_empty() {
+            tree::plan(nodes).map_err(Error::Image)?
+        } else {
+            self.new_steps(nodes)?
+        };
+        for step in steps {
+            self.step(step)?;
+        }
+        Ok(())
+    }
+
+    /// A tree that grew since the last round: only births below living parents are possible.
+    fn new_steps(&self, nodes: &[Node]) -> Result<Vec<Step>, Error> {
+        let before: HashMap<i32, Node> = self.layout.processes.iter().map(|p| (p.node.pid, p.node)).collect();
+        let mut steps = Vec::new();
+        let mut groups = Vec::new();
+        for node in nodes {
+            match before.get(&node.pid) {
+                Some(old) if old.sid != node.sid => {
+                    if node.sid != node.pid {
+                        return Err(Error::Image("the process tree changed during the move".to_owned()));
+                    }
+                    steps.push(Step::SetSid(node.pid));
+                }
+                Some(old) if old.pgid != node.pgid => {
+                    groups.push(Step::SetPgid { pid: node.pid, pgid: node.pgid });
+                }
+                Some(_) => {}
+                None => {
+                    let creator = if node.ppid == 1 { 0 } else { node.ppid };
+                    steps.push(Step::Fork {
+                        creator,
+                        pid: node.pid,
+                        as_sibling: creator == 0,
+                        exit_signal: node.exit_signal,
+                    });
+                    if node.sid == node.pid {
+                        steps.push(Step::SetSid(node.pid));
+                    } else {
+                        groups.push(Step::SetPgid { pid: node.pid, pgid: node.pgid });
+                    }
+                }
+            }
+        }
+        // Founders before followers.
+        groups.sort_by_key(|s| !matches!(s, Step::SetPgid { pid, pgid } if pid == pgid));
+        steps.extend(groups);
+        Ok(steps)
+    }
+
+    fn step(&mut self, step: Step) -> Result<(), Error> {
+        match step {
+            Step::Fork { creator, pid, as_sibling, exit_signal } => {
+                let creator = if creator == 0 { self.holder } else { creator };
+                let creator = *self.stub(creator)?;
+                let flags = libc::CLONE_FILES | if as_sibling { libc::CLONE_PARENT } else { 0 };
+                let signal = if as_sibling { 0 } else { exit_signal };
+                let tracee = creator.clone_task(flags as u64, signal, pid)?;
+                let mut stub = Stub { tracee, host: tracee.tid(), pid, area: creator.area };
+                // A fork of a process that has memory already has it too.
+                if let Some(parent) = self.layout.processes.iter().find(|p| p.node.pid == creator.pid) {
+                    let mut batch = Batch::new();
+                    for m in &parent.mappings {
+                        batch.must(
+                            "unmapping the parent's memory",
+                            libc::SYS_munmap,
+                            &[m.start.into(), (m.end - m.start).into()],
+                        );
+                    }
+                    stub.run(&batch)?;
+                }
+                self.stubs.insert(pid, stub);
+            }
+            Step::SetSid(pid) => {
+                self.stub(pid)?.call("becoming a session leader", libc::SYS_setsid, [0; 6])?;
+            }
+            Step::SetPgid { pid, pgid } => {
+                self.stub(pid)?.call(
+                    "joining a process group",
+                    libc::SYS_setpgid,
+                    [0, pgid as u64, 0, 0, 0, 0],
+                )?;
+            }
+            Step::Dismiss { pid, parent } => {
+                let stub = *self.stub(pid)?;
+                self.stubs.remove(&pid);
+                stub.exit(0)?;
+                if parent != 0 {
+                    self.stub(parent)?.call(
+                        "reaping a helper",
+                        libc::SYS_wait4,
+                        [pid as u64, 0, libc::__WALL as u64, 0, 0, 0],
+                    )?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Has the parent stub of an ended one take note; roam-init does so by itself.
+    fn reap(&mut self, ended: &Stub) -> Result<(), Error> {
+        let parent = self.layout.processes.iter().find(|p| p.node.pid == ended.pid).map(|p| p.node.ppid);
+        if let Some(parent) = parent.and_then(|p| self.stubs.get(&p)) {
+            parent
+                .call(
+                    "reaping a process",
+                    libc::SYS_wait4,
+                    [ended.pid as u64, 0, libc::__WALL as u64, 0, 0, 0],
+                )
+                .ok();
+        }
+        Ok(())
+    }
+
+    /// Every mapped file must be here with the same content.
+    fn check_files(&self, layout: &Layout) -> Result<(), Error> {
+        let mut refusals = Vec::new();
+        for file in layout.files.iter().filter(|f| !self.layout.files.contains(f)) {
+            let path = in_root(&self.root, &file.path);
+            let reason = match File::open(&path).and_then(|f| Content::of(&f)) {
+                Ok(content) if content == file.content => None,
+                Ok(_) => Some("it differs here"),
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => Some("it does not exist here"),
+                Err(_) => Some("it can't be read here"),
+            };
+            if let Some(reason) = reason {
+                refusals.push(Refusal {
+                    process: "session".to_owned(),
+                    pid: 0,
+                    what: format!("file {}", String::from_utf8_lossy(&file.path)),
+                    reason: reason.to_owned(),
+                    remedy: "Install the same version of the program on both machines.".to_owned(),
+                });
+            }
+        }
+        if refusals.is_empty() { Ok(()) } else { Err(Error::Refused(refusals)) }
+    }
+
+    fn make_objects(&mut self, objects: &[Object]) -> Result<(), Error> {
+        let io = |e| Error::system("making shared memory", e);
+        for (index, object) in objects.iter().enumerate() {
+            if let Some((_, file)) = self.objects.get(index) {
+                if file.metadata().map_err(io)?.len() != object.size {
+                    file.set_len(object.size).map_err(io)?;
+                }
+                continue;
+            }
+            let name = match &object.kind {
+                ObjectKind::Memfd { name, .. } => name.clone(),
+                ObjectKind::Unlinked { path } => {
+                    path.rsplit(|b| *b == b'/').next().unwrap_or(b"unlinked").to_vec()
+                }
+                ObjectKind::SysV { .. } => {
+                    return Err(Error::Image("System V shared memory can't be put back yet".to_owned()));
+                }
+            };
+            let mut batch = Batch::new();
+            let mut short = name;
+            short.truncate(200);
+            let name = batch.c_string(&short);
+            const MFD_ALLOW_SEALING: u32 = 2;
+            let made = batch.must(
+                "making shared memory",
+                libc::SYS_memfd_create,
+                &[name.into(), (libc::MFD_CLOEXEC | MFD_ALLOW_SEALING).into()],
+            );
+            let number = self.run_in_holder(&batch)?.ret(made) as i32;
+            let file = File::from(self.fetch(number)?);
+            file.set_len(object.size).map_err(io)?;
+            self.objects.push((number, file));
+        }
+        Ok(())
+    }
+
+    fn run_in_holder(&mut self, batch: &Batch) -> Result<Done, Error> {
+        let holder = self.holder;
+        self.stub(holder)?.run(batch)
+    }
+
+    /// A duplicate, here, of a descriptor of the shared table.
+    fn fetch(&self, number: i32) -> Result<OwnedFd, Error> {
+        let holder = nix::unistd::Pid::from_raw(self.stubs[&self.holder].host);
+        pidfd_open(holder)
+            .and_then(|pidfd| pidfd_getfd(pidfd.as_fd(), number))
+            .map_err(|e| Error::system("fetching a descriptor of the pod", e))
+    }
+
+    /// Opens what the mappings need in the shared table.
+    fn open_files(&mut self, layout: &Layout) -> Result<(), Error> {
+        let mut needed: Vec<(u32, bool)> = layout
+            .processes
+            .iter()
+            .flat_map(|p| &p.mappings)
+            .filter_map(|m| match m.backing {
+                Backing::File { file, .. } => Some((file, m.shared && m.prot & libc::PROT_WRITE != 0)),
+                _ => None,
+            })
+            .collect();
+        needed.sort_unstable();
+        needed.dedup();
+        let old = std::mem::take(&mut self.files);
+        let mut batch = Batch::new();
+        let mut opened: Vec<((u32, bool), RetOf)> = Vec::new();
+        for key in needed {
+            let file = &layout.files[key.0 as usize];
+            // Indexes are of this layout; a file known from the last one keeps its descriptor.
+            let known = self
+                .layout
+                .files
+                .iter()
+                .position(|f| f == file)
+                .and_then(|before| old.get(&(before as u32, key.1)));
+            if let Some(number) = known {
+                self.files.insert(key, *number);
+                continue;
+            }
+            let path = batch.c_string(&file.path);
+            let mode = if key.1 { libc::O_RDWR } else { libc::O_RDONLY };
+            opened.push((
+                key,
+                batch.must(
+                    "opening a mapped file",
+                    libc::SYS_openat,
+                    &[libc::AT_FDCWD.into(), path.into(), (mode | libc::O_CLOEXEC).into()],
+                ),
+            ));
+        }
+        if !batch.is_empty() {
+            let done = self.run_in_holder(&batch)?;
+            for (key, ret) in opened {
+                self.files.insert(key, done.ret(ret) as i32);
+            }
+        }
+        Ok(())
+    }
+
+    fn map(&mut self, layout: &Layout) -> Result<(), Error> {
+        for process in &layout.processes {
+            let before = self
+                .layout
+                .processes
+                .iter()
+                .find(|p| p.node.pid == process.node.pid)
+                .map(|p| translated(&p.mappings, &self.layout, layout))
+                .unwrap_or_default();
+            let mut batch = Batch::new();
+            for change in place::difference(&before, &process.mappings) {
+                match change {
+                    Change::Unmap(start, end) => {
+                        batch.must("unmapping", libc::SYS_munmap, &[start.into(), (end - start).into()]);
+                    }
+                    Change::Map(mapping) => self.map_one(&mapping, &mut batch),
+                }
+            }
+            if !batch.is_empty() {
+                self.stub(process.node.pid)?.run(&batch)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn map_one(&self, m: &Mapping, batch: &mut Batch) {
+        let mut flags = libc::MAP_FIXED_NOREPLACE;
+        flags |= if m.shared { libc::MAP_SHARED } else { libc::MAP_PRIVATE | libc::MAP_NORESERVE };
+        if m.grows_down {
+            flags |= libc::MAP_GROWSDOWN;
+        }
+        // Private memory is filled from outside before it gets its own protection.
+        let prot = if m.shared { m.prot } else { m.prot | libc::PROT_READ | libc::PROT_WRITE };
+        let (fd, offset) = match m.backing {
+            Backing::Anonymous | Backing::Jumps => {
+                flags |= libc::MAP_ANONYMOUS;
+                (-1, 0)
+            }
+            Backing::File { file, offset } => {
+                (self.files[&(file, m.shared && m.prot & libc::PROT_WRITE != 0)], offset)
+            }
+            Backing::Object { object, offset } => (self.objects[object.0 as usize].0, offset),
+        };
+        batch.must(
+            "mapping memory",
+            libc::SYS_mmap,
+            &[m.start.into(), (m.end - m.start).into(), prot.into(), flags.into(), fd.into(), offset.into()],
+        );
+    }
+
+    fn is_mapped(&self, pid: i32, address: u64, len: u64) -> bool {
+        let Some(process) = self.layout.processes.iter().find(|p| p.node.pid == pid) else { return false };
+        let mut at = address;
+        let first = process.mappings.partition_point(|m| m.end <= address);
+        for m in &process.mappings[first..] {
+            if m.start > at {
+                return false;
+            }
+            at = m.end;
+            if at >= address + len {
+                return true;
+            }
+        }
+        false
+    }
+}
+
+/// The same mappings with the file indexes of another layout.
+fn translated(mappings: &[Mapping], from: &Layout, to: &Layout) -> Vec<Mapping> {
+    mappings
+        .iter()
+        .map(|m| match m.backing {
+            Backing::File { file, offset } => {
+                let same = to.files.iter().position(|f| *f == from.files[file as usize]);
+                let file = same.map_or(u32::MAX, |f| f as u32);
+                Mapping { backing: Backing::File { file, offset }, ..m.clone() }
+            }
+            _ => m.clone(),
+        })
+        .collect()
+}
+
+impl PageSink for Restorer {
+    fn layout(&mut self, layout: &Layout) -> Result<(), Error> {
+        place::validate(layout).map_err(Error::Image)?;
+        self.check_files(layout)?;
+        let nodes: Vec<Node> = layout.processes.iter().map(|p| p.node).collect();
+        self.make_way(layout)?;
+        self.move_holder(&nodes)?;
+        self.make_objects(&layout.objects)?;
+        self.open_files(layout)?;
+        self.grow_tree(&nodes)?;
+        self.map(layout)?;
+        self.layout = layout.clone();
+        Ok(())
+    }
+
+    fn pages(&mut self, space: Space, address: u64, bytes: &[u8]) -> Result<(), Error> {
+        match space {
+            Space::Process(pid) => {
+                if !self.is_mapped(pid, address, bytes.len() as u64) {
+                    return Err(Error::Image(format!("pages for nowhere: process {pid}, {address:x}")));
+                }
+                let host = self.stub(pid)?.host;
+                memory::write(host, address, bytes)
+                    .map_err(|e| Error::system(format!("filling memory of process {pid} at {address:x}"), e))
+            }
+            Space::Object(ObjectId(id)) => {
+                let (Some((_, file)), Some(object)) =
+                    (self.objects.get(id as usize), self.layout.objects.get(id as usize))
+                else {
+                    return Err(Error::Image("pages for an unknown object".to_owned()));
+                };
+                let len = object.size.saturating_sub(address).min(bytes.len() as u64) as usize;
+                file.write_all_at(&bytes[..len], address)
+                    .map_err(|e| Error::system("filling shared memory", e))
+            }
+        }
+    }
+
+    fn forget(&mut self, space: Space, address: u64, len: u64) -> Result<(), Error> {
+        match space {
+            Space::Process(pid) => {
+                if !self.is_mapped(pid, address, len) || len == 0 {
+                    return Err(Error::Image(format!("nothing to forget in process {pid} at {address:x}")));
+                }
+                let mut batch = Batch::new();
+                batch.must(
+                    "forgetting pages",
+                    libc::SYS_madvise,
+                    &[address.into(), len.into(), libc::MADV_DONTNEED.into()],
+                );
+                self.stub(pid)?.run(&batch).map(drop)
+            }
+            Space::Object(ObjectId(id)) => {
+                let Some((_, file)) = self.objects.get(id as usize) else {
+                    return Err(Error::Image("pages for an unknown object".to_owned()));
+                };
+                let zero = vec![0u8; PAGE as usize];
+                for at in (address..address + len).step_by(PAGE as usize) {
+                    file.write_all_at(&zero, at).map_err(|e| Error::system("clearing shared memory", e))?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Stubs for Restorer {
+    fn holder(&self) -> i32 {
+        self.holder
+    }
+
+    fn run(&mut self, pid: i32, batch: &Batch) -> Result<Done, Error> {
+        self.stub(pid)?.run(batch)
+    }
+
+    fn import(&mut self, fd: BorrowedFd<'_>) -> Result<i32, Error> {
+        let number = match &self.channel {
+            Some((_, number)) => *number,
+            None => {
+                let mut batch = Batch::new();
+                let ends = batch.room(8);
+                batch.must(
+                    "making a channel",
+                    libc::SYS_socketpair,
+                    &[
+                        libc::AF_UNIX.into(),
+                        (libc::SOCK_SEQPACKET | libc::SOCK_CLOEXEC).into(),
+                        0.into(),
+                        ends.into(),
+                    ],
+                );
+                let done = self.run_in_holder(&batch)?;
+                let (ours, theirs) = (done.u32(ends) as i32, done.u32(ends.skip(4)) as i32);
+                let socket = self.fetch(ours)?;
+                self.channel = Some((socket, theirs));
+                theirs
+            }
+        };
+        let (socket, _) = self.channel.as_ref().expect("made above");
+        let io = |e: nix::Error| Error::system("handing a descriptor into the pod", e);
+        let descriptors = [fd.as_raw_fd()];
+        nix::sys::socket::sendmsg::<()>(
+            socket.as_fd().as_raw_fd(),
+            &[std::io::IoSlice::new(b"f")],
+            &[nix::sys::socket::ControlMessage::ScmRights(&descriptors)],
+            nix::sys::socket::MsgFlags::empty(),
+            None,
+        )
+        .map_err(io)?;
+        let mut batch = Batch::new();
+        // struct msghdr with one byte of data and room for one descriptor.
+        let byte = batch.room(1);
+        let vector = batch.room(16);
+        batch.pointer(vector, 0, byte);
+        let control = batch.room(24);
+        let header = batch.room(56);
+        batch.pointer(header, 16, vector);
+        batch.pointer(header, 32, control);
+        batch.fill(vector, 8, &1u64.to_le_bytes());
+        batch.fill(header, 24, &1u64.to_le_bytes());
+        batch.fill(header, 40, &24u64.to_le_bytes());
+        batch.must(
+            "receiving a descriptor",
+            libc::SYS_recvmsg,
+            &[number.into(), header.into(), libc::MSG_CMSG_CLOEXEC.into()],
+        );
+        let done = self.run_in_holder(&batch)?;
+        let control = done.bytes(control);
+        Ok(i32::from_le_bytes(control[16..20].try_into().expect("four bytes")))
+    }
+}
+
+impl Drop for Restorer {
+    fn drop(&mut self) {
+        for stub in self.stubs.values() {
+            stub.kill();
+        }
+        for stub in self.stubs.values() {
+            crate::freeze::await_end(stub.host);
+        }
+    }
+}

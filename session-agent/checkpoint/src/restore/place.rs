@@ -1,0 +1,171 @@
+//! Where things go in an address space. Pure.
+
+use crate::pages::{Backing, Layout, Mapping, PAGE};
+
+/// One past the highest address a program can have.
+const TOP: u64 = 0x7fff_ffff_f000;
+/// Far from heaps, which grow up, and from mappings and stacks, which grow down.
+const FIRST_CHOICE: u64 = 0x6000_0000_0000;
+const STRIDE: u64 = 64 << 20;
+
+/// Whether this range is free in every process of the layout.
+#[must_use]
+pub fn is_free(layout: &Layout, start: u64, len: u64) -> bool {
+    layout.processes.iter().flat_map(|p| &p.mappings).all(|m| m.end <= start || start + len <= m.start)
+}
+
+/// A place of this length that is free in every process.
+///
+/// # Errors
+/// If there is none.
+pub fn find_free(layout: &Layout, len: u64) -> Result<u64, String> {
+    let above = (FIRST_CHOICE..0x7000_0000_0000).step_by(STRIDE as usize);
+    let below = (0x1_0000_0000..FIRST_CHOICE).rev().step_by((STRIDE * 1024) as usize);
+    above
+        .take(4096)
+        .chain(below.take(4096).map(|a| a & !(PAGE - 1)))
+        .find(|start| is_free(layout, *start, len))
+        .ok_or_else(|| "the program leaves no free address range".to_owned())
+}
+
+/// Checks that a process's mappings are what a kernel could have had.
+///
+/// # Errors
+/// What is wrong with them.
+pub fn validate(layout: &Layout) -> Result<(), String> {
+    for process in &layout.processes {
+        let mut last = PAGE * 16;
+        for m in &process.mappings {
+            let aligned = m.start % PAGE == 0 && m.end % PAGE == 0;
+            if !aligned || m.start < last || m.end <= m.start || m.end > TOP {
+                return Err(format!(
+                    "process {} has an impossible mapping at {:x}",
+                    process.node.pid, m.start
+                ));
+            }
+            last = m.end;
+            let known = match m.backing {
+                Backing::File { file, offset } => (file as usize) < layout.files.len() && offset % PAGE == 0,
+                Backing::Object { object, offset } => {
+                    (object.0 as usize) < layout.objects.len() && offset % PAGE == 0
+                }
+                Backing::Anonymous | Backing::Jumps => true,
+            };
+            if !known {
+                return Err(format!("process {} maps something unknown at {:x}", process.node.pid, m.start));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A change to a process's mappings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// Nothing is mapped here any more.
+    Unmap(u64, u64),
+    /// This is mapped here.
+    Map(Mapping),
+}
+
+/// What turns one set of mappings into another and keeps every page that both have. Protections are not
+/// compared.
+#[must_use]
+pub fn difference(now: &[Mapping], wanted: &[Mapping]) -> Vec<Change> {
+    let mut changes = Vec::new();
+    for old in now {
+        for (start, end) in uncovered(old, wanted) {
+            changes.push(Change::Unmap(start, end));
+        }
+    }
+    for new in wanted {
+        for (start, end) in uncovered(new, now) {
+            changes.push(Change::Map(Mapping { start, end, backing: new.backing_at(start), ..new.clone() }));
+        }
+    }
+    changes
+}
+
+/// The parts of `one` that no mapping of `others` has with the same thing behind it.
+fn uncovered(one: &Mapping, others: &[Mapping]) -> Vec<(u64, u64)> {
+    let mut parts = Vec::new();
+    let mut at = one.start;
+    for other in others.iter().filter(|o| o.start < one.end && one.start < o.end) {
+        let (start, end) = (other.start.max(one.start), other.end.min(one.end));
+        let same = other.shared == one.shared
+            && other.grows_down == one.grows_down
+            && other.backing_at_or_before(start) == one.backing_at_or_before(start);
+        if same {
+            if at < start {
+                parts.push((at, start));
+            }
+            at = end;
+        }
+    }
+    if at < one.end {
+        parts.push((at, one.end));
+    }
+    parts
+}
+
+impl Mapping {
+    fn backing_at_or_before(&self, address: u64) -> Backing {
+        self.backing_at(address.max(self.start))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kinds::tree::Node;
+    use crate::pages::ProcessLayout;
+
+    fn anon(start: u64, end: u64) -> Mapping {
+        Mapping { start, end, prot: 3, shared: false, grows_down: false, backing: Backing::Anonymous }
+    }
+
+    fn file(start: u64, end: u64, offset: u64) -> Mapping {
+        Mapping { backing: Backing::File { file: 0, offset }, ..anon(start, end) }
+    }
+
+    #[test]
+    fn a_grown_heap_keeps_its_pages() {
+        let changes = difference(&[anon(0x10000, 0x20000)], &[anon(0x10000, 0x30000)]);
+        assert_eq!(changes, [Change::Map(anon(0x20000, 0x30000))]);
+    }
+
+    #[test]
+    fn a_split_by_protection_changes_nothing() {
+        assert!(
+            difference(&[anon(0x10000, 0x30000)], &[anon(0x10000, 0x20000), anon(0x20000, 0x30000)])
+                .is_empty()
+        );
+    }
+
+    #[test]
+    fn a_file_at_another_offset_is_another_mapping() {
+        let changes = difference(&[file(0x10000, 0x20000, 0)], &[file(0x10000, 0x20000, 0x1000)]);
+        assert_eq!(changes, [Change::Unmap(0x10000, 0x20000), Change::Map(file(0x10000, 0x20000, 0x1000))]);
+    }
+
+    #[test]
+    fn a_hole_in_the_middle() {
+        let changes = difference(
+            &[file(0x10000, 0x40000, 0)],
+            &[file(0x10000, 0x20000, 0), file(0x30000, 0x40000, 0x20000)],
+        );
+        assert_eq!(changes, [Change::Unmap(0x20000, 0x30000)]);
+    }
+
+    #[test]
+    fn impossible_mappings_are_refused() {
+        let node = Node { pid: 5, ppid: 1, pgid: 5, sid: 5, exit_signal: 17, ended: None };
+        let layout =
+            |mappings| Layout { processes: vec![ProcessLayout { node, mappings }], ..Layout::default() };
+        assert!(validate(&layout(vec![anon(0x20000, 0x30000)])).is_ok());
+        assert!(validate(&layout(vec![anon(0x20000, 0x30001)])).is_err());
+        assert!(validate(&layout(vec![anon(0x20000, 0x30000), anon(0x28000, 0x40000)])).is_err());
+        assert!(validate(&layout(vec![file(0x20000, 0x30000, 0)])).is_err());
+        assert!(find_free(&layout(vec![anon(0x20000, 0x30000)]), 1 << 20).is_ok());
+    }
+}

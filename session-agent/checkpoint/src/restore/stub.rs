@@ -1,0 +1,277 @@
+//! One stub: a traced process with nothing in it but the interpreter and the kernel's vdso.
+
+use roam_sys::batch::{Batch, Done};
+use roam_sys::inject::{Area, InjectError, Site, must};
+use roam_sys::memory;
+use roam_sys::procfs::maps;
+use roam_sys::ptrace::{EXITKILL, FOLLOW, Stop, Tracee};
+
+use crate::error::Error;
+use crate::kinds::vdso;
+
+/// Room for batches at first; it grows when a batch is larger.
+const ROOM: u64 = 256 << 10;
+const PAGE: u64 = 4096;
+/// Everything but SIGTRAP is blocked while a stub is at work.
+const QUIET: u64 = !(1 << (libc::SIGTRAP - 1));
+
+/// A stub.
+#[derive(Debug, Clone, Copy)]
+pub struct Stub {
+    /// Its only thread, or its leader.
+    pub tracee: Tracee,
+    /// Its pid as the keeper sees it.
+    pub host: i32,
+    /// Its pid in the pod.
+    pub pid: i32,
+    /// The interpreter's area.
+    pub area: Area,
+}
+
+/// The kernel's own areas in a stub: the same in all, since all are forks of one.
+#[derive(Debug, Clone)]
+pub struct KernelBlock {
+    /// Start and length of each area, ascending.
+    pub areas: Vec<(u64, u64)>,
+    /// Where the vdso itself is.
+    pub vdso: u64,
+    /// Offset in it of a `syscall` instruction.
+    pub site: u64,
+    /// Its functions.
+    pub symbols: std::collections::HashMap<Vec<u8>, (u64, u64)>,
+}
+
+pub(super) fn inject_error(pid: i32, error: InjectError) -> Error {
+    match error {
+        InjectError::Call(source) => Error::Call { pid, source },
+        InjectError::Io(source) => Error::system(format!("building process {pid}"), source),
+        InjectError::Odd(stop) => Error::system(
+            format!("building process {pid}"),
+            std::io::Error::other(format!("odd stop: {stop:?}")),
+        ),
+    }
+}
+
+impl Stub {
+    /// Takes hold of a fresh stub program: leaves nothing in it but the interpreter at `base` and, right
+    /// above it, the vdso.
+    ///
+    /// # Errors
+    /// If it can't be traced or does not do as told.
+    pub fn take(host: i32, base: u64) -> Result<(Self, KernelBlock), Error> {
+        let io = |e| Error::system("taking hold of a new process", e);
+        let tracee = Tracee::seize(host, FOLLOW | EXITKILL).map_err(io)?;
+        tracee.interrupt().map_err(io)?;
+        loop {
+            match tracee.wait().map_err(io)? {
+                Stop::Event { event: libc::PTRACE_EVENT_STOP, .. } => break,
+                Stop::Ended(_) => return Err(Error::Vanished { pid: 0, during: "its making" }),
+                Stop::Signal(signal) => tracee.resume(signal).map_err(io)?,
+                Stop::Event { .. } | Stop::Syscall => tracee.resume(0).map_err(io)?,
+            }
+        }
+        tracee.set_signal_mask(QUIET).map_err(io)?;
+        let pid = roam_sys::procfs::status::read(host).map_err(io)?.ns_pid.last().copied().unwrap_or(host);
+        let all = maps::read(host).map_err(io)?;
+        let vdso_area = all
+            .iter()
+            .find(|a| a.name == b"[vdso]")
+            .ok_or_else(|| Error::Image("this kernel gives programs no vdso".to_owned()))?;
+        let code = memory::read_vec(host, vdso_area.start, vdso_area.len() as usize).map_err(io)?;
+        let site = Site::in_area(host, vdso_area).map_err(io)?;
+        let kernel: Vec<&maps::Area> =
+            all.iter().filter(|a| a.is_kernel() && a.name != b"[vsyscall]").collect();
+        let mut block = KernelBlock {
+            areas: kernel.iter().map(|a| (a.start, a.len())).collect(),
+            vdso: vdso_area.start,
+            site: site.0 - vdso_area.start,
+            symbols: vdso::symbols(&code)
+                .ok_or_else(|| Error::Image("this kernel's vdso is unknown".to_owned()))?,
+        };
+        let area =
+            Area::install(tracee, host, site, Some(base), PAGE + ROOM).map_err(|e| inject_error(pid, e))?;
+        let mut stub = Self { tracee, host, pid, area };
+        stub.move_kernel_block(&mut block, base + PAGE + ROOM * 64)?;
+        let mut batch = Batch::new();
+        for old in all.iter().filter(|a| !a.is_kernel()) {
+            batch.must("unmapping the stub", libc::SYS_munmap, &[old.start.into(), old.len().into()]);
+        }
+        batch.must("closing descriptors", libc::SYS_close_range, &[0.into(), u32::MAX.into(), 0.into()]);
+        // What roam-init ignores, exec keeps ignored.
+        let default = batch.room(32);
+        for signal in (1..=64).filter(|s| *s != libc::SIGKILL && *s != libc::SIGSTOP) {
+            batch.must(
+                "resetting a signal",
+                libc::SYS_rt_sigaction,
+                &[signal.into(), default.into(), 0.into(), 8.into()],
+            );
+        }
+        stub.run(&batch)?;
+        Ok((stub, block))
+    }
+
+    /// Moves the kernel's areas so that the first begins at `to`; they keep their distances.
+    ///
+    /// # Errors
+    /// If the kernel does not move them.
+    pub fn move_kernel_block(&self, block: &mut KernelBlock, to: u64) -> Result<(), Error> {
+        let from = block.areas[0].0;
+        let mut batch = Batch::new();
+        for (start, len) in &block.areas {
+            batch.must(
+                "moving the vdso",
+                libc::SYS_mremap,
+                &[
+                    (*start).into(),
+                    (*len).into(),
+                    (*len).into(),
+                    (libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED).into(),
+                    (to + (start - from)).into(),
+                ],
+            );
+        }
+        self.run_fitting(&batch)?;
+        for (start, _) in &mut block.areas {
+            *start = to + (*start - from);
+        }
+        block.vdso = to + (block.vdso - from);
+        Ok(())
+    }
+
+    /// Runs a batch, making room for it first if it is large.
+    ///
+    /// # Errors
+    /// A call that had to succeed and did not, or a stub that died.
+    pub fn run(&mut self, batch: &Batch) -> Result<Done, Error> {
+        let need = batch.encoded_len() as u64;
+        if need > self.area.room() {
+            let (base, len) = self.area.range();
+            let wanted = (PAGE + need).next_multiple_of(PAGE);
+            if wanted > ROOM * 63 {
+                return Err(Error::Image(
+                    "a part of the checkpoint is larger than can be put back".to_owned(),
+                ));
+            }
+            let ret = self
+                .area
+                .site()
+                .call(
+                    self.tracee,
+                    libc::SYS_mmap,
+                    [
+                        base + len,
+                        wanted - len,
+                        (libc::PROT_READ | libc::PROT_WRITE) as u64,
+                        (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE) as u64,
+                        u64::MAX,
+                        0,
+                    ],
+                )
+                .map_err(|e| inject_error(self.pid, e))?;
+            must("making room for injected calls", ret)
+                .map_err(|source| Error::Call { pid: self.pid, source })?;
+            self.area = self.area.at(base, wanted);
+        }
+        self.run_fitting(batch)
+    }
+
+    fn run_fitting(&self, batch: &Batch) -> Result<Done, Error> {
+        self.run_in(self.tracee, batch)
+    }
+
+    /// Runs a batch in another thread of this process.
+    ///
+    /// # Errors
+    /// As [`Stub::run`].
+    pub fn run_in(&self, thread: Tracee, batch: &Batch) -> Result<Done, Error> {
+        self.area.run(thread, self.host, batch).map_err(|e| inject_error(self.pid, e))
+    }
+
+    /// Clones a process or thread with the wanted pod pid; returns it stopped.
+    ///
+    /// # Errors
+    /// EEXIST if the pid is in use, or a stub that died.
+    pub fn clone_task(&self, flags: u64, exit_signal: i32, pid: i32) -> Result<Tracee, Error> {
+        let data = self.area.range().0 + PAGE;
+        // struct clone_args: flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls,
+        // set_tid, set_tid_size, cgroup; then the pid itself.
+        let words = [flags, 0, 0, 0, exit_signal as u64, 0, 0, 0, data + 88, 1, 0, pid as u64];
+        let bytes: Vec<u8> = words.iter().flat_map(|w| w.to_le_bytes()).collect();
+        memory::write(self.host, data, &bytes).map_err(|e| Error::system("preparing a clone", e))?;
+        let (ret, born) = self
+            .area
+            .site()
+            .clone_call(self.tracee, [data, 88, 0, 0, 0, 0])
+            .map_err(|e| inject_error(self.pid, e))?;
+        must("giving a process its number", ret).map_err(|source| Error::Call { pid, source })?;
+        born.ok_or_else(|| Error::Image(format!("process {pid} was made but not seen")))
+    }
+
+    /// Makes one call in the main thread.
+    ///
+    /// # Errors
+    /// The call's own failure, or a stub that died.
+    pub fn call(&self, what: &'static str, nr: i64, args: [u64; 6]) -> Result<i64, Error> {
+        let ret = self.area.site().call(self.tracee, nr, args).map_err(|e| inject_error(self.pid, e))?;
+        must(what, ret).map_err(|source| Error::Call { pid: self.pid, source })
+    }
+
+    /// Ends the stub with an exit code and waits until it has.
+    ///
+    /// # Errors
+    /// If it does not end.
+    pub fn exit(&self, code: i32) -> Result<(), Error> {
+        let io = |e| Error::system("ending a process", e);
+        match self.area.site().call(self.tracee, libc::SYS_exit_group, [code as u64, 0, 0, 0, 0, 0]) {
+            Err(InjectError::Odd(Stop::Ended(_))) => Ok(()),
+            Err(error) => Err(inject_error(self.pid, error)),
+            Ok(_) => {
+                self.tracee.resume(0).map_err(io)?;
+                self.await_end()
+            }
+        }
+    }
+
+    /// Ends the stub by a signal and waits until it has.
+    ///
+    /// # Errors
+    /// If it does not end.
+    pub fn die_of(&self, signal: i32) -> Result<(), Error> {
+        let io = |e| Error::system("ending a process", e);
+        if signal == libc::SIGKILL {
+            self.kill();
+        } else {
+            // As if delivered: its action is the default one.
+            self.tracee.set_signal_mask(0).map_err(io)?;
+            let no_core = [0u64, 0].map(u64::to_le_bytes).concat();
+            let data = self.area.range().0 + PAGE;
+            memory::write(self.host, data, &no_core).map_err(io)?;
+            self.call(
+                "forbidding a core file",
+                libc::SYS_prlimit64,
+                [0, libc::RLIMIT_CORE as u64, data, 0, 0, 0],
+            )?;
+            self.call("ending by a signal", libc::SYS_kill, [self.pid as u64, signal as u64, 0, 0, 0, 0])
+                .ok();
+            self.tracee.resume(signal).ok();
+        }
+        self.await_end()
+    }
+
+    fn await_end(&self) -> Result<(), Error> {
+        loop {
+            match self.tracee.wait() {
+                Ok(Stop::Ended(_)) => return Ok(()),
+                Ok(Stop::Signal(signal)) => self.tracee.resume(signal).ok(),
+                Ok(Stop::Event { .. } | Stop::Syscall) => self.tracee.resume(0).ok(),
+                Err(_) => return Ok(()),
+            };
+        }
+    }
+
+    /// SIGKILL.
+    pub fn kill(&self) {
+        let _ =
+            nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.host), nix::sys::signal::Signal::SIGKILL);
+    }
+}

@@ -1,0 +1,205 @@
+//! Which pages a running session writes, for sending its memory ahead.
+//!
+//! Each process is given a userfaultfd with asynchronous write protection (Linux 6.7): the kernel notes
+//! the first write to each page and PAGEMAP_SCAN reads and re-arms in one call. Where that
+//! is missing there is nothing to track and everything is sent at the end.
+//!
+//! A mapping that is not registered (made since, moved by mremap, inherited by a fork) is
+//! recognised by the kernel's EPERM and sent whole.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::os::fd::{AsFd, OwnedFd};
+
+use nix::unistd::Pid;
+use roam_sys::descriptor::{pidfd_getfd, pidfd_open};
+use roam_sys::inject::{Borrowed, InjectError, Site};
+use roam_sys::uffd::{self, WriteTracker};
+
+use crate::error::Error;
+use crate::freeze::{FrozenProcess, freeze};
+use crate::kinds::memory::{self, Builder, Sender};
+use crate::objects::Objects;
+use crate::pages::{Backing, Layout, Mapping, PageSink, PageStats, ProcessLayout, Space};
+use crate::pod::Pod;
+
+/// Tracks the writes of a session's processes.
+pub struct Tracker {
+    processes: HashMap<i32, Tracked>,
+    objects: Objects,
+    first: bool,
+}
+
+struct Tracked {
+    uffd: WriteTracker,
+    /// The mappings that were sent at least once and are armed since.
+    armed: Vec<Mapping>,
+}
+
+/// Whether this kernel can track writes.
+#[must_use]
+pub fn supported() -> bool {
+    uffd::async_write_protection_supported() && roam_sys::pagemap::scan_supported()
+}
+
+impl Tracker {
+    /// Begins to track: the session is stopped for a moment.
+    ///
+    /// # Errors
+    /// If it can't be stopped, or the kernel can't track ([`supported`]).
+    pub fn start(pod: &dyn Pod) -> Result<Self, Error> {
+        if !supported() {
+            return Err(Error::system(
+                "tracking writes",
+                std::io::Error::from_raw_os_error(libc::EOPNOTSUPP),
+            ));
+        }
+        let frozen = freeze(pod)?;
+        let mut processes = HashMap::new();
+        for process in frozen.living() {
+            let uffd = install(process)?;
+            processes.insert(process.node.pid, Tracked { uffd, armed: Vec::new() });
+        }
+        frozen.thaw();
+        Ok(Self { processes, objects: Objects::default(), first: true })
+    }
+
+    /// A round while the session runs: the layout as it is now, then what was written since the last
+    /// round (in the first round: everything).
+    ///
+    /// # Errors
+    /// If it can't be read, or the sink does not take it.
+    pub fn round(&mut self, pod: &dyn Pod, sink: &mut dyn PageSink) -> Result<PageStats, Error> {
+        // The tree and the maps must be of one moment; stopping costs less than being wrong.
+        let frozen = freeze(pod)?;
+        let hosts = frozen.hosts();
+        let mut builder = Builder::new(pod.root(), &mut self.objects);
+        for process in &frozen.processes {
+            builder.add(process.host, &process.name, process.node)?;
+        }
+        let (layout, _) = builder.finish();
+        for process in frozen.living() {
+            if let Entry::Vacant(place) = self.processes.entry(process.node.pid) {
+                place.insert(Tracked { uffd: install(process)?, armed: Vec::new() });
+            }
+        }
+        if self.first {
+            for process in &layout.processes {
+                if let Some(tracked) = self.processes.get(&process.node.pid) {
+                    for mapping in process.mappings.iter().filter(|m| trackable(m)) {
+                        let _ = tracked.uffd.register(mapping.start, mapping.end);
+                    }
+                }
+            }
+        }
+        frozen.thaw();
+        sink.layout(&layout)?;
+        let mut sender = Sender::new(sink);
+        self.send(&hosts, &layout, &mut sender)?;
+        self.first = false;
+        Ok(sender.stats)
+    }
+
+    /// Sends what was written since the last time, or all of what is not tracked yet, and arms it.
+    pub(crate) fn send(
+        &mut self,
+        hosts: &HashMap<i32, i32>,
+        layout: &Layout,
+        sender: &mut Sender<'_>,
+    ) -> Result<(), Error> {
+        for process in &layout.processes {
+            let pid = process.node.pid;
+            let Some(&host) = hosts.get(&pid) else { continue };
+            match self.processes.get_mut(&pid) {
+                Some(tracked) => match tracked.send(host, process, sender) {
+                    // It ended meanwhile; the next layout no longer has it.
+                    Err(Error::System { source, .. })
+                        if source.raw_os_error() == Some(libc::ESRCH)
+                            && roam_sys::procfs::stat::read(host).is_ok_and(|s| s.state == b'Z') => {}
+                    other => other?,
+                },
+                None => sender.process(host, process)?,
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn take_objects(&mut self) -> Objects {
+        std::mem::take(&mut self.objects)
+    }
+}
+
+/// Shared memory and the kernel's own areas are not tracked.
+fn trackable(mapping: &Mapping) -> bool {
+    !mapping.shared && mapping.backing != Backing::Jumps
+}
+
+impl Tracked {
+    fn send(&mut self, host: i32, process: &ProcessLayout, sender: &mut Sender<'_>) -> Result<(), Error> {
+        let pid = process.node.pid;
+        let pagemap = memory::open_pagemap(host)?;
+        let mut armed = Vec::with_capacity(process.mappings.len());
+        for mapping in &process.mappings {
+            if !trackable(mapping) {
+                sender.mapping(host, pid, &pagemap, mapping)?;
+                continue;
+            }
+            let known = self.armed.iter().any(|m| {
+                m.start <= mapping.start
+                    && mapping.end <= m.end
+                    && m.backing_at(mapping.start) == mapping.backing
+            });
+            let written = pagemap.written_and_rearm(mapping.start, mapping.end);
+            match written {
+                Ok(runs) if known => {
+                    for run in runs {
+                        let own = pagemap
+                            .own_pages(run.start, run.end, false)
+                            .map_err(|e| Error::system("looking for written pages", e))?;
+                        // Written and yet not there: dropped by madvise. It reads as new again.
+                        if own.len() != 1 || own[0] != run {
+                            sender.sink.forget(Space::Process(pid), run.start, run.end - run.start)?;
+                        }
+                        sender.runs(host, pid, mapping, &own)?;
+                    }
+                }
+                other => {
+                    if other.is_err() {
+                        // Not registered: a mapping made since. A write after this call is noted.
+                        let _ = self.uffd.register(mapping.start, mapping.end);
+                        let _ = pagemap.written_and_rearm(mapping.start, mapping.end);
+                    }
+                    sender.sink.forget(Space::Process(pid), mapping.start, mapping.end - mapping.start)?;
+                    sender.mapping(host, pid, &pagemap, mapping)?;
+                }
+            }
+            armed.push(mapping.clone());
+        }
+        self.armed = armed;
+        Ok(())
+    }
+}
+
+/// Gives a frozen process a userfaultfd and takes it out of its descriptor table.
+fn install(process: &FrozenProcess) -> Result<WriteTracker, Error> {
+    let pid = process.node.pid;
+    let io = |e: std::io::Error| Error::system(format!("tracking the writes of process {pid}"), e);
+    let inject = |e: InjectError| {
+        Error::system(format!("tracking the writes of process {pid}"), std::io::Error::other(e.to_string()))
+    };
+    let leader = process.threads[0].tracee;
+    let site = Site::in_vdso(process.host).map_err(io)?;
+    let borrowed = Borrowed::take(leader).map_err(io)?;
+    let made = (|| -> Result<OwnedFd, Error> {
+        let fd = roam_sys::inject::must(
+            "userfaultfd",
+            site.call(leader, libc::SYS_userfaultfd, [uffd::FLAGS, 0, 0, 0, 0, 0]).map_err(inject)?,
+        )
+        .map_err(|source| Error::Call { pid, source })?;
+        let ours = pidfd_open(Pid::from_raw(process.host)).and_then(|p| pidfd_getfd(p.as_fd(), fd as i32));
+        site.call(leader, libc::SYS_close, [fd as u64, 0, 0, 0, 0, 0]).map_err(inject)?;
+        ours.map_err(io)
+    })();
+    borrowed.give_back().map_err(io)?;
+    WriteTracker::new(made?).map_err(io)
+}

@@ -1,0 +1,228 @@
+//! The engine on real pods: a program is frozen in one pod, made anew in another, and goes on.
+
+mod common;
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use common::{Folders, as_ordinary_user, bytes};
+use roam_api::init::{Clocks, PodSpec, Request, Role};
+use roam_checkpoint::pages::{Layout, Space};
+use roam_checkpoint::pod::Pod as _;
+use roam_checkpoint::{Error, ExternalName, Externals, Image, PageSink, Restorer, Tracker, check, freeze};
+use roam_keeper::pod::handle::Pod;
+
+/// What a sink was given, kept in memory.
+#[derive(Default)]
+struct Kept {
+    calls: Vec<Call>,
+}
+
+enum Call {
+    Layout(Layout),
+    Pages(Space, u64, Vec<u8>),
+    Forget(Space, u64, u64),
+}
+
+impl PageSink for Kept {
+    fn layout(&mut self, layout: &Layout) -> Result<(), Error> {
+        self.calls.push(Call::Layout(layout.clone()));
+        Ok(())
+    }
+
+    fn pages(&mut self, space: Space, address: u64, bytes: &[u8]) -> Result<(), Error> {
+        self.calls.push(Call::Pages(space, address, bytes.to_vec()));
+        Ok(())
+    }
+
+    fn forget(&mut self, space: Space, address: u64, len: u64) -> Result<(), Error> {
+        self.calls.push(Call::Forget(space, address, len));
+        Ok(())
+    }
+}
+
+impl Kept {
+    fn replay(self, into: &mut dyn PageSink) {
+        for call in self.calls {
+            match call {
+                Call::Layout(layout) => into.layout(&layout).unwrap(),
+                Call::Pages(space, address, bytes) => into.pages(space, address, &bytes).unwrap(),
+                Call::Forget(space, address, len) => into.forget(space, address, len).unwrap(),
+            }
+        }
+    }
+}
+
+/// Standard input and output, as a keeper has them.
+struct Pipes {
+    stdin: File,
+    stdout: BufReader<File>,
+    theirs: Vec<OwnedFd>,
+}
+
+impl Pipes {
+    fn new() -> Self {
+        let (in_read, in_write) = std::io::pipe().unwrap();
+        let (out_read, out_write) = std::io::pipe().unwrap();
+        Self {
+            stdin: File::from(OwnedFd::from(in_write)),
+            stdout: BufReader::new(File::from(OwnedFd::from(out_read))),
+            theirs: vec![in_read.into(), out_write.into()],
+        }
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.stdout.read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    }
+
+    fn ask(&mut self, text: &str) -> String {
+        writeln!(self.stdin, "{text}").unwrap();
+        self.line()
+    }
+}
+
+impl Externals for Pipes {
+    fn identify(&self, file: BorrowedFd<'_>) -> Option<ExternalName> {
+        let inode = |fd: BorrowedFd<'_>| nix::sys::stat::fstat(fd).unwrap().st_ino;
+        let index = self.theirs.iter().position(|t| inode(t.as_fd()) == inode(file))?;
+        Some(ExternalName(["stdin", "stdout"][index].to_owned()))
+    }
+
+    fn provide(&mut self, name: &ExternalName) -> std::io::Result<OwnedFd> {
+        self.theirs[usize::from(name.0 == "stdout")].try_clone()
+    }
+}
+
+fn create(folders: &Folders, name: &str) -> Pod {
+    let dir = folders.path(name);
+    std::fs::create_dir_all(dir.join("root")).unwrap();
+    let spec = PodSpec {
+        uid: nix::unistd::getuid().as_raw(),
+        gid: nix::unistd::getgid().as_raw(),
+        hostname: "a-pod".into(),
+        mount_point: bytes(&dir.join("root")),
+        home: bytes(&folders.path("home")),
+        runtime_dir: b"/run/user/77".to_vec(),
+        clocks: Clocks { monotonic_ns: 86_400_000_000_000, boottime_ns: 86_400_500_000_000 },
+    };
+    let mut pod = Pod::create(Path::new(env!("CARGO_BIN_EXE_roam-init")), &dir, &spec).unwrap();
+    pod.live().unwrap();
+    pod
+}
+
+fn start(pod: &Pod, pipes: &Pipes, argv: &[&str]) {
+    let request = Request::Start {
+        role: Role::Main,
+        argv: argv.iter().map(|s| s.as_bytes().to_vec()).collect(),
+        env: vec![(b"PATH".to_vec(), b"/usr/bin:/bin".to_vec())],
+        cwd: b"/".to_vec(),
+        umask: 0o022,
+    };
+    let [stdin, stdout] = [&pipes.theirs[0], &pipes.theirs[1]];
+    pod.client().start(&request, &[stdin.as_fd(), stdout.as_fd(), stdout.as_fd()]).unwrap();
+}
+
+/// Carries what runs in `from` to a fresh pod, `rounds` of memory ahead of it.
+fn carry(from: Pod, to: Pod, pipes: &mut Pipes, rounds: usize) -> Pod {
+    assert_eq!(check(&from, pipes).unwrap(), [], "nothing is in the way");
+    let mut kept = Kept::default();
+    let mut tracker = (rounds > 0).then(|| Tracker::start(&from).unwrap());
+    for _ in 0..rounds {
+        tracker.as_mut().unwrap().round(&from, &mut kept).unwrap();
+    }
+    let mut frozen = freeze(&from).unwrap();
+    let image = frozen.capture(&from, pipes, tracker.as_mut()).unwrap();
+    frozen.send_pages(&image, tracker.as_mut(), &mut kept).unwrap();
+    frozen.kill();
+    from.end().unwrap();
+    let bytes = roam_api::codec::encode_section(&image).unwrap();
+    let image: Image = roam_api::codec::decode_section(&bytes).unwrap();
+    let mut restorer = Restorer::begin(&to).unwrap();
+    kept.replay(&mut restorer);
+    restorer.build(&image, &to, pipes).unwrap().activate().unwrap();
+    to
+}
+
+const PYTHON: &str = "
+import sys, time, threading
+n = 0
+words = {}
+def count():
+    global n
+    while True:
+        time.sleep(0.005)
+        n += 1
+threading.Thread(target=count, daemon=True).start()
+print('ready', flush=True)
+last = time.monotonic()
+for line in sys.stdin:
+    now = time.monotonic()
+    assert now >= last, 'time ran backwards'
+    last = now
+    words[line.strip()] = len(words)
+    before = n
+    while n == before: time.sleep(0.001)
+    print(len(words), flush=True)
+";
+
+#[test]
+fn a_shell_keeps_its_variables() {
+    as_ordinary_user("a_shell_keeps_its_variables", || {
+        let folders = Folders::new();
+        let mut pipes = Pipes::new();
+        let first = create(&folders, "one");
+        start(
+            &first,
+            &pipes,
+            &["/bin/sh", "-c", "echo ready; n=0; while read w; do n=$((n+1)); echo $n $w; done"],
+        );
+        assert_eq!(pipes.line(), "ready");
+        assert_eq!(pipes.ask("a"), "1 a");
+        let second = carry(first, create(&folders, "two"), &mut pipes, 0);
+        assert_eq!(pipes.ask("b"), "2 b");
+        let third = carry(second, create(&folders, "three"), &mut pipes, 2);
+        assert_eq!(pipes.ask("c"), "3 c");
+        assert!(third.init().as_raw() > 0);
+        third.end().unwrap();
+    });
+}
+
+#[test]
+fn python_with_a_thread_goes_on_three_times() {
+    as_ordinary_user("python_with_a_thread_goes_on_three_times", || {
+        let folders = Folders::new();
+        let mut pipes = Pipes::new();
+        let mut pod = create(&folders, "p0");
+        start(&pod, &pipes, &["/usr/bin/python3", "-c", PYTHON]);
+        assert_eq!(pipes.line(), "ready");
+        for i in 1..=3 {
+            assert_eq!(pipes.ask(&format!("w{i}")), format!("{i}"));
+            pod = carry(pod, create(&folders, &format!("p{i}")), &mut pipes, i - 1);
+        }
+        assert_eq!(pipes.ask("w4"), "4");
+        pod.end().unwrap();
+    });
+}
+
+#[test]
+fn a_frozen_session_that_is_let_go_notices_nothing() {
+    as_ordinary_user("a_frozen_session_that_is_let_go_notices_nothing", || {
+        let folders = Folders::new();
+        let mut pipes = Pipes::new();
+        let pod = create(&folders, "one");
+        start(&pod, &pipes, &["/usr/bin/python3", "-c", PYTHON]);
+        assert_eq!(pipes.line(), "ready");
+        for i in 1..=20 {
+            let mut frozen = freeze(&pod).unwrap();
+            let image = frozen.capture(&pod, &pipes, None).unwrap();
+            assert_eq!(image.processes.len(), 1);
+            drop(frozen);
+            assert_eq!(pipes.ask(&format!("w{i}")), format!("{i}"));
+        }
+        pod.end().unwrap();
+    });
+}
