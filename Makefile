@@ -4,9 +4,9 @@ SHELL := /bin/bash
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 STORIES := $(SUDO) $(CURDIR)/target/release/roam-stories
 # What a person sets for the lanes; sudo would drop it.
-LANES_ENV := $(foreach v,ROAM_KINDS ROAM_LANES ROAM_JOBS ROAM_LAB_DIR ROAM_LAB_KEEP,$(if $($(v)),$(v)='$($(v))'))
+LANES_ENV := $(foreach v,ROAM_APPS ROAM_KINDS ROAM_LANES ROAM_JOBS ROAM_LAB_DIR ROAM_LAB_KEEP,$(if $($(v)),$(v)='$($(v))'))
 
-.PHONY: build programs demo test kinds lab road leaks deny
+.PHONY: build programs demo test kinds lab road leaks apps faults deny
 
 build: ## Everything, into target/release
 	tests/setup build
@@ -35,6 +35,14 @@ kinds: build ## Every program: alone, parked, moved, moved three times (ROAM_KIN
 road: build ## One session that holds everything, three moves
 	tests/setup lab
 	$(STORIES) road
+
+apps: build ## Real apps, three moves each (ROAM_APPS=vim,mousepad)
+	tests/setup lab apps many-apps
+	$(if $(LANES_ENV),$(SUDO) env $(LANES_ENV) $(CURDIR)/target/release/roam-stories,$(STORIES)) apps
+
+faults: build ## Links cut, agents and keepers killed, files that differ, garbage
+	tests/setup lab
+	$(STORIES) faults
 
 leaks: build ## Thirty moves in a row leave nothing behind
 	tests/setup lab

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use roam_tests::harness::guard::LabGuard;
 use roam_tests::harness::wait::{self, Limit};
 
@@ -50,6 +50,17 @@ impl<'a> Screen<'a> {
         let program = std::env::current_exe()?.with_file_name("roam-lab");
         let program = program.to_str().context("a path in UTF-8")?;
         self.lab.run(self.machine, &[program, "internal", "settle"], PATIENCE).map(drop)
+    }
+
+    /// Makes sure that the picture does not rest.
+    pub fn moves(&self) -> Result<()> {
+        let program = std::env::current_exe()?.with_file_name("roam-lab");
+        let program = program.to_str().context("a path in UTF-8")?;
+        let mut settle = self.lab.on(self.machine, &["timeout", "3", program, "internal", "settle"])?;
+        let ended = wait::output(&mut settle, Limit::seconds(PATIENCE))?;
+        // 124: still drawing after three seconds.
+        ensure!(ended.status.code() == Some(124), "the picture rests");
+        Ok(())
     }
 
     /// Waits until the picture rests and writes it down.

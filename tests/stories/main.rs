@@ -3,8 +3,10 @@
 //! A story is one file: what a person does, and what must be so afterwards. It is run as root, which
 //! builds the machines; everything of Roam runs in them without privileges.
 
+mod apps;
 mod demo;
 mod desktop;
+mod faults;
 mod kinds;
 mod lab;
 mod leaks;
@@ -45,6 +47,14 @@ enum Story {
     },
     /// One session that holds everything, desk to laptop to desk to laptop.
     Road,
+    /// Real apps, desk to laptop to desk to laptop, answering keys after each move.
+    Apps {
+        /// Only these.
+        #[arg(env = "ROAM_APPS", value_delimiter = ',')]
+        only: Vec<String>,
+    },
+    /// Whatever breaks in a move: the session runs at exactly one place.
+    Faults,
     /// Thirty moves in a row leave nothing behind.
     Leaks,
     /// What `make demo` shows.
@@ -62,6 +72,8 @@ fn main() -> ExitCode {
         Story::Lab => lab::tell(),
         Story::Kinds { lanes, only } => kinds::tell(&lanes, &only),
         Story::Road => road::tell(),
+        Story::Apps { only } => apps::tell(&only),
+        Story::Faults => faults::tell(),
         Story::Leaks => leaks::tell(),
         Story::Demo => demo::tell(),
         Story::Step { step } => return steps::run(&step),

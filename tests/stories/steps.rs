@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -27,6 +28,11 @@ pub enum Step {
         address: SocketAddr,
         /// How many.
         callers: u32,
+    },
+    /// Say nonsense to a unix socket, again and again, and be hung up on each time.
+    Garbage {
+        /// Where.
+        socket: std::path::PathBuf,
     },
     /// Call and print what is answered.
     Call {
@@ -68,6 +74,23 @@ fn attempt(step: &Step) -> std::io::Result<()> {
             std::io::stdout().flush()?;
             for _ in 0..*callers {
                 listener.accept()?.0.write_all(b"word")?;
+            }
+        }
+        Step::Garbage { socket } => {
+            for round in 0..50_u8 {
+                let mut stream = UnixStream::connect(socket)?;
+                stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+                // Random bytes; a frame's head with a body that is none; a length without end.
+                let mut bytes: Vec<u8> = (0..256).map(|_| rand::random()).collect();
+                match round % 3 {
+                    0 => {}
+                    1 => bytes[..8].copy_from_slice(&[248, 0, 0, 0, 1, 0, 0, 0]),
+                    _ => bytes[..8].copy_from_slice(&[255, 255, 255, 255, 1, 0, 0, 0]),
+                }
+                // The other end may hang up while we speak: that is what it should do.
+                let _closed = stream.write_all(&bytes);
+                let _closed = stream.shutdown(std::net::Shutdown::Write);
+                let _closed = std::io::copy(&mut stream, &mut std::io::sink());
             }
         }
         Step::Call { address } => {

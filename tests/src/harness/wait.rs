@@ -67,6 +67,22 @@ pub fn for_path(path: &Path, limit: Limit) -> Result<()> {
     Ok(())
 }
 
+/// Waits until a file holds what is wanted, by looking after each change in its folder.
+pub fn for_content(path: &Path, limit: Limit, wanted: impl Fn(&str) -> bool) -> Result<()> {
+    let what = format!("{} is written", path.display());
+    let folder = path.parent().context("a file has a folder")?;
+    let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?;
+    inotify.add_watch(
+        folder,
+        AddWatchFlags::IN_CLOSE_WRITE | AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_MODIFY,
+    )?;
+    while !std::fs::read_to_string(path).is_ok_and(|text| wanted(&text)) {
+        limit.poll(&inotify, &what)?;
+        drop(inotify.read_events());
+    }
+    Ok(())
+}
+
 /// Lines of a pipe, each within a limit.
 #[derive(Debug)]
 pub struct Lines<R> {
