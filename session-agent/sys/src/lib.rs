@@ -9,7 +9,6 @@
 //! | [`fdpass`] | descriptors over unix sockets |
 //! | [`idmap`] | bind mounts with other owners |
 //! | [`inherited`] | descriptors a program was started with |
-//! | [`inherited`] | descriptors that a program was started with |
 //! | [`inject`] | system calls made in a traced process |
 //! | [`limits`] | resource limits |
 //! | [`memory`] | another process's memory |
@@ -19,10 +18,11 @@
 //! | [`ptrace`] | tracing |
 //! | [`sched`] | scheduling of a thread |
 //! | [`socket`] | sockets looked at through a duplicate |
-//! | [`spawn`] | starting programs inside it |
 //! | [`stub`] | the program that a restore turns into a process |
-//! | [`uffd`] | noting writes |
+//! | [`tty`] | terminals, from their master side |
 //! | [`unix_diag`] | the unix sockets of a network namespace |
+//! | [`spawn`] | starting programs inside it |
+//! | [`uffd`] | noting writes |
 
 pub mod batch;
 pub mod caps;
@@ -44,5 +44,6 @@ pub mod spawn;
 pub mod stub;
 #[doc(hidden)]
 pub mod testing;
+pub mod tty;
 pub mod uffd;
 pub mod unix_diag;

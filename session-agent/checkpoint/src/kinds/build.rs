@@ -11,6 +11,7 @@ use roam_sys::batch::{Arg, Batch, Done};
 
 use super::descriptors::{Descriptors, OpenFile};
 use super::open_file::{FileId, Kind};
+use super::terminal::Masters;
 use crate::error::Error;
 use crate::objects::{ObjectId, ObjectSlots};
 use crate::pod::{ExternalName, Externals, Pod};
@@ -43,6 +44,8 @@ pub struct Build<'a> {
     taken: HashMap<FileId, [bool; 2]>,
     epoll: Vec<EpollEntry>,
     scratch: i32,
+    /// The masters of terminals.
+    pub masters: Masters,
 }
 
 /// An entry that an epoll will get: by the slots of both.
@@ -116,6 +119,7 @@ impl<'a> Build<'a> {
             taken: HashMap::new(),
             epoll: Vec::new(),
             scratch: 0,
+            masters: Masters::default(),
         })
     }
 

@@ -66,12 +66,28 @@ pub struct Capture<'a> {
     firsts: HashMap<(u64, u64), FileId>,
     /// What is queued in unix sockets.
     pub queues: HashMap<FileId, Vec<Message>>,
+    scratch: Option<(OwnedFd, OwnedFd, i32)>,
 }
 
 impl<'a> Capture<'a> {
     /// Begins a capture.
     pub fn new(known: Known<'a>, objects: &'a mut Objects, queues: HashMap<FileId, Vec<Message>>) -> Self {
-        Self { known, objects, firsts: HashMap::new(), queues }
+        Self { known, objects, firsts: HashMap::new(), queues, scratch: None }
+    }
+
+    /// An empty pipe of at least this size, to be left empty: its reading and its writing end.
+    ///
+    /// # Errors
+    /// As pipe2(2), or EPERM for a size that this user may not have.
+    pub fn scratch_pipe(&mut self, size: i32) -> io::Result<(BorrowedFd<'_>, BorrowedFd<'_>)> {
+        use nix::fcntl::OFlag;
+        if self.scratch.as_ref().is_none_or(|s| s.2 < size) {
+            let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
+            let size = descriptor::fcntl(write.as_fd(), libc::F_SETPIPE_SZ, size)?;
+            self.scratch = Some((read, write, size));
+        }
+        let (read, write, _) = self.scratch.as_ref().expect("just made");
+        Ok((read.as_fd(), write.as_fd()))
     }
 
     /// For what several open files share: `None` for the first that asks, else the first's id.
@@ -271,6 +287,20 @@ impl Known<'_> {
     #[must_use]
     pub fn pod_pid(&self, host: i32) -> Option<i32> {
         self.pids.get(&host).copied()
+    }
+
+    /// The pod's number of a process group: its leader may have ended, so any member tells.
+    #[must_use]
+    pub fn pod_group(&self, host: i32) -> Option<i32> {
+        self.pod_pid(host).or_else(|| {
+            let member = self
+                .holders
+                .iter()
+                .find(|h| nix::unistd::getpgid(Some(h.host)).is_ok_and(|group| group.as_raw() == host))?;
+            let status = std::fs::read_to_string(format!("/proc/{}/status", member.host)).ok()?;
+            let groups = status.lines().find_map(|l| l.strip_prefix("NSpgid:"))?;
+            groups.split_whitespace().last()?.parse().ok()
+        })
     }
 
     /// stat of a path in the pod, without following a last symbolic link.

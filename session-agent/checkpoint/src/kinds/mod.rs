@@ -21,12 +21,14 @@ pub mod regular;
 pub mod signalfd;
 pub mod signals;
 pub mod syscalls;
+pub mod terminal;
 #[cfg(test)]
 mod testing;
 pub mod threads;
 pub mod timerfd;
 pub mod timers;
 pub mod tree;
+mod tty_queue;
 pub mod unix;
 mod unix_build;
 mod unix_queue;

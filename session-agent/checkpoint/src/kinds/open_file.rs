@@ -192,6 +192,8 @@ kinds! {
     Regular => super::regular::State,
     /// A directory.
     Directory => super::directory::State,
+    /// A side of a terminal.
+    Terminal => super::terminal::State,
     /// A device node.
     Device => super::device::State,
 }

@@ -5,7 +5,6 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use nix::fcntl::OFlag;
 use roam_sys::batch::{Arg, Batch};
 use roam_sys::descriptor;
 use serde::{Deserialize, Serialize};
@@ -68,7 +67,7 @@ impl OpenFileKind for State {
         let ends = at.known.of_inode(look.inode());
         let packets = ends.iter().any(|&id| at.known.look(id).info.flags & libc::O_DIRECT != 0);
         let size = descriptor::fcntl(look.file.as_fd(), libc::F_GETPIPE_SZ, 0).map_err(failed)?;
-        let content = content(look, size, packets).map_err(failed)?;
+        let content = content(look, size, packets, at).map_err(failed)?;
         Ok(Self::First(Shared { path, size, content, packets }))
     }
 
@@ -107,7 +106,7 @@ impl OpenFileKind for State {
 }
 
 /// Copies what is in the pipe.
-fn content(look: &Look, size: i32, packets: bool) -> std::io::Result<Vec<Vec<u8>>> {
+fn content(look: &Look, size: i32, packets: bool, at: &mut Capture<'_>) -> std::io::Result<Vec<Vec<u8>>> {
     if look.info.flags & libc::O_PATH != 0 || descriptor::readable(look.file.as_fd())? == 0 {
         return Ok(Vec::new());
     }
@@ -116,20 +115,19 @@ fn content(look: &Look, size: i32, packets: bool) -> std::io::Result<Vec<Vec<u8>
         false => Some(descriptor::reopen(look.file.as_fd(), libc::O_RDONLY | libc::O_NONBLOCK)?),
     };
     let from = own.as_ref().unwrap_or(&look.file);
-    let (copy, into) = nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
-    descriptor::fcntl(into.as_fd(), libc::F_SETPIPE_SZ, size)?;
-    descriptor::tee(from.as_fd(), into.as_fd(), size as usize)?;
-    drop(into);
+    let (copy, into) = at.scratch_pipe(size)?;
+    let mut rest = descriptor::tee(from.as_fd(), into, size as usize)?;
     let mut pieces = Vec::new();
-    let mut buffer = vec![0; size as usize];
-    loop {
-        let n = descriptor::read(copy.as_fd(), &mut buffer)?;
-        match (n, pieces.last_mut()) {
-            (0, _) => return Ok(pieces),
-            (_, Some(last)) if !packets => Vec::extend_from_slice(last, &buffer[..n]),
+    let mut buffer = vec![0; rest];
+    while rest > 0 {
+        let n = descriptor::read(copy, &mut buffer)?;
+        rest = rest.saturating_sub(n.max(1));
+        match pieces.last_mut() {
+            Some(last) if !packets => Vec::extend_from_slice(last, &buffer[..n]),
             _ => pieces.push(buffer[..n].to_vec()),
         }
     }
+    Ok(pieces)
 }
 
 impl Shared {
@@ -177,6 +175,7 @@ fn is_filled(slot: i32, at: &mut Build<'_>) -> Result<bool, Error> {
 mod tests {
     use super::super::testing::Session;
     use super::*;
+    use nix::fcntl::OFlag;
     use nix::unistd::{pipe, pipe2};
 
     #[test]

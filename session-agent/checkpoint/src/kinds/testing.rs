@@ -102,7 +102,7 @@ fn take(siblings: &mut Siblings, which: usize, fd: BorrowedFd<'_>) -> i32 {
 
 /// Processes with descriptors, their image, and what was made of it.
 pub struct Session {
-    source: Siblings,
+    source: Option<Siblings>,
     image: Descriptors,
     objects: Objects,
     target: Option<Siblings>,
@@ -126,7 +126,7 @@ impl Session {
         let mut objects = Objects::default();
         assert_eq!(descriptors::check(&holders, &Here::new(), &named).unwrap(), []);
         let image = descriptors::capture(&holders, &Here::new(), &named, &mut objects).unwrap();
-        Self { source, image, objects, target: None, named }
+        Self { source: Some(source), image, objects, target: None, named }
     }
 
     /// What a check says of a process with these descriptors.
@@ -138,7 +138,7 @@ impl Session {
 
     /// The open file that the first process has as this number, as a capture finds it.
     pub fn look(&self, number: i32) -> Rc<Look> {
-        let holders = holders(&self.source.pids()[..1]);
+        let holders = holders(&self.source.as_ref().unwrap().pids()[..1]);
         let pod = Here::new();
         let known = gather(&holders, &pod, &self.named, false).unwrap();
         known.look(known.tables[0].iter().find(|e| e.number == number).unwrap().file)
@@ -146,7 +146,7 @@ impl Session {
 
     /// How long a capture takes.
     pub fn time_capture(&self) -> std::time::Duration {
-        let holders = holders(self.source.pids());
+        let holders = holders(self.source.as_ref().unwrap().pids());
         let (pod, mut objects) = (Here::new(), Objects::default());
         let start = std::time::Instant::now();
         descriptors::capture(&holders, &pod, &self.named, &mut objects).unwrap();
@@ -163,6 +163,11 @@ impl Session {
 
     pub fn objects(&self) -> Vec<Object> {
         self.objects.image()
+    }
+
+    /// Ends the first processes, for what there can only be one of.
+    pub fn end_source(&mut self) {
+        self.source = None;
     }
 
     /// Makes everything anew in other processes, and captures that: it must be the same.
