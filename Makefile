@@ -19,7 +19,7 @@ programs: ## The self-checking programs, into target/release/programs
 demo: ## Two machines; an editor with unsaved text goes from one to the other
 	tests/setup build lab apps
 	$(MAKE) --no-print-directory build
-	$(STORIES) demo
+	$(SUDO) env ROAM_LAB_REAL_SCREEN=1 $(CURDIR)/target/release/roam-stories demo
 
 test: ## All that fits in 25 minutes on two cores
 	tests/run

@@ -2,13 +2,16 @@
 //! undone over there, desk goes down, and the typing goes on. Pictures and a table tell of it.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::chown;
 use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use roam_tests::harness::guard::LabGuard;
 use roam_tests::harness::report::Report;
 use roam_tests::harness::wait::{self, Limit};
+use roam_tests::lab::machine::screen_socket;
 use serde_json::Value;
 
 use crate::desktop::Key::{Named, Text};
@@ -34,6 +37,7 @@ fn demo() -> Result<()> {
     let lab = LabGuard::up(&["desk", "laptop"], false)?;
     let (desk, laptop) = (Screen::of(&lab, "desk"), Screen::of(&lab, "laptop"));
 
+    let window = open_app(&lab)?;
     println!("On desk: an editor with unsaved text, and a terminal.");
     for (name, command) in [("terminal", "xterm"), ("editor", "mousepad")] {
         let said = lab.run("desk", &["roam", "run", "--name", name, "--", command], 60)?;
@@ -69,7 +73,32 @@ fn demo() -> Result<()> {
 
     println!("\n{}", table(&rows));
     println!("Pictures: {}", pictures.display());
+    if let Some(mut window) = window {
+        println!("Roam's window of laptop is open on your screen; close it to end the demo.");
+        window.wait()?;
+    }
     lab.down()
+}
+
+/// On a machine with a real screen, Roam's window of laptop is opened there.
+fn open_app(lab: &LabGuard) -> Result<Option<Child>> {
+    let Ok(display) = std::env::var("DISPLAY") else { return Ok(None) };
+    let laptop = lab.machine("laptop")?;
+    let socket = screen_socket(&display);
+    if !laptop.init.path("root").join(socket.strip_prefix("/")?).exists() {
+        return Ok(None);
+    }
+    // The person's cookie, for any address: the machine has another host name.
+    let cookie = "xauth nlist \"$DISPLAY\" | sed 's/^..../ffff/'";
+    let cookie = wait::success(Command::new("sh").args(["-c", cookie]), Limit::seconds(20))?;
+    let authority = laptop.runtime().join("real-screen");
+    let file = authority.to_str().context("a path in UTF-8")?;
+    let mut store = lab.on("laptop", &["xauth", "-q", "-f", file, "nmerge", "-"])?;
+    let mut merge = store.stdin(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+    merge.stdin.take().context("stdin was piped")?.write_all(cookie.as_bytes())?;
+    merge.wait()?;
+    let mut app = lab.on("laptop", &["roam-app"])?;
+    Ok(Some(app.env("DISPLAY", display).env("XAUTHORITY", authority).spawn()?))
 }
 
 fn send(lab: &LabGuard, app: &'static str) -> Result<Row> {

@@ -48,6 +48,8 @@ pub struct Plan {
     pub mount_point: PathBuf,
     /// The shared home on the host.
     pub home: PathBuf,
+    /// The socket of the person's own X server, to be reached from the machine too.
+    pub real_screen: Option<PathBuf>,
 }
 
 /// Starts the namespaces and process 1 of a machine; returns once its root is ready.
@@ -180,6 +182,11 @@ fn build_root(plan: &Plan) -> Result<()> {
     // X servers make their sockets here and must not own the folder.
     fs::create_dir_all(root.join("tmp/.X11-unix"))?;
     fs::set_permissions(root.join("tmp/.X11-unix"), Permissions::from_mode(0o1777))?;
+    if let Some(socket) = &plan.real_screen {
+        let place = below(&root, socket);
+        File::create(&place)?;
+        mount(Some(socket), &place, NOTHING, MsFlags::MS_BIND, NOTHING).context("the real screen")?;
+    }
 
     // The old root is stacked below the new one and goes with this.
     std::env::set_current_dir(&root)?;
@@ -369,6 +376,21 @@ fn home(root: &Path, plan: &Plan) -> Result<()> {
     Ok(())
 }
 
+/// The X server that `$DISPLAY` means, if `$ROAM_LAB_REAL_SCREEN` asks for it: the demo's, so that
+/// a person can see a window of a machine. Machines share nothing otherwise.
+fn real_screen() -> Option<PathBuf> {
+    std::env::var_os("ROAM_LAB_REAL_SCREEN")?;
+    let socket = screen_socket(&std::env::var("DISPLAY").ok()?);
+    socket.exists().then_some(socket)
+}
+
+/// Where the server of a display like `:0` or `:0.0` listens.
+#[must_use]
+pub fn screen_socket(display: &str) -> PathBuf {
+    let number = display.trim_start_matches(':').split('.').next().unwrap_or_default();
+    Path::new("/tmp/.X11-unix").join(format!("X{number}"))
+}
+
 /// The plan of a machine in this lab.
 pub fn plan(folder: &Folder, machine: &Machine, hosts: Vec<(String, String)>) -> Plan {
     Plan {
@@ -381,6 +403,7 @@ pub fn plan(folder: &Folder, machine: &Machine, hosts: Vec<(String, String)>) ->
         lab: folder.path().to_owned(),
         mount_point: folder.of(&machine.name).join("root"),
         home: folder.home(),
+        real_screen: real_screen().filter(|socket| *socket != screen_socket(&machine.display())),
     }
 }
 
@@ -393,6 +416,12 @@ mod tests {
         let old = "root:x:0:0::/root:/bin/sh\nada:x:5:5::/x:/y\nother:x:2111:7::/x:/y\n";
         let new = with_line(old, "ada:x:2111:2111::/home/ada:/bin/bash", 2111);
         assert_eq!(new, "root:x:0:0::/root:/bin/sh\nada:x:2111:2111::/home/ada:/bin/bash\n");
+    }
+
+    #[test]
+    fn displays_have_sockets() {
+        assert_eq!(screen_socket(":1"), Path::new("/tmp/.X11-unix/X1"));
+        assert_eq!(screen_socket(":0.0"), Path::new("/tmp/.X11-unix/X0"));
     }
 
     #[test]
