@@ -159,6 +159,8 @@ mod tests {
             let _ = decode_body::<crate::init::Request>(&bytes);
             let _ = decode_body::<crate::init::Reply>(&bytes);
             let _ = decode_body::<crate::init::PodSpec>(&bytes);
+            let _ = decode_body::<crate::migration::ToTarget>(&bytes);
+            let _ = decode_body::<crate::migration::ToSource>(&bytes);
             if let Ok(head) = <[u8; HEADER_LEN]>::try_from(&bytes[..bytes.len().min(HEADER_LEN)]) {
                 let _ = parse_header(head);
             }

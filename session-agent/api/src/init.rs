@@ -94,6 +94,8 @@ pub enum Request {
         pid: i32,
         /// What it is.
         role: Role,
+        /// For a main program that had ended before: its status.
+        status: Option<i32>,
     },
     /// From now on [`Reply::Event`]s are sent on this connection.
     Watch,

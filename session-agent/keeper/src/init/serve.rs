@@ -224,8 +224,11 @@ impl Init {
                 self.empty = false;
                 started(pid)
             }
-            Request::Track { pid, role } => {
+            Request::Track { pid, role, status } => {
                 self.children.add(pid, role);
+                if let Some(status) = status {
+                    let _ = self.children.ended(pid, status);
+                }
                 Ok((Reply::Ok, None))
             }
             Request::Signal { pid, signal } => {

@@ -66,7 +66,7 @@ pub fn start(pod: &Pod, mut facts: Facts) -> Result<Facts, Failure> {
     let said = helper(pod, &facts, argv).map_err(|e| not_started("the session bus", &e))?;
     let pid = said.trim().parse().map_err(|_| Failure::undone("The session bus did not start."))?;
     pod.client()
-        .ok(&Request::Track { pid, role: Role::Helper }, &[])
+        .ok(&Request::Track { pid, role: Role::Helper, status: None }, &[])
         .map_err(|e| not_started("the session bus", &e))?;
     let null = pod.null().map_err(|e| not_started("the window manager", &e))?;
     start_one(pod, &facts, vec![manager.as_os_str().as_bytes().to_vec()], &null, &null)
