@@ -164,7 +164,9 @@ impl Incoming {
                 let mut whole = match self.partial.take() {
                     None => Vec::new(),
                     Some((begun, whole)) if begun == part => whole,
-                    Some((begun, _)) => return Err(Error::Image(format!("{begun:?} broke off for {part:?}"))),
+                    Some((begun, _)) => {
+                        return Err(Error::Image(format!("{begun:?} broke off for {part:?}")));
+                    }
                 };
                 if bytes.len() > MAX_PIECE || whole.len() + bytes.len() > MAX_PART {
                     return Err(Error::Image(format!("{part:?} is too long")));

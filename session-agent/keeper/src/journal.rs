@@ -41,6 +41,11 @@ pub enum Entry {
         /// Absolute path.
         file: String,
     },
+    /// It is being woken from this file. Without a later `Running` it sleeps there still, unless its pod is live.
+    Resuming {
+        /// Absolute path.
+        file: String,
+    },
     /// A move away from here began.
     SendBegun {
         /// The move's number.

@@ -273,6 +273,10 @@ impl Keeper {
         match last {
             Some((Entry::Ended { status }, _)) => self.set(gone(SessionState::Ended { status })),
             Some((Entry::Parked { file }, _)) => self.set(gone(SessionState::Parked { file })),
+            // The file is taken away only after the session was recorded as running.
+            Some((Entry::Resuming { file }, _)) if Pod::adopt(&self.dirs.runtime).is_err() => {
+                self.set(gone(SessionState::Parked { file }));
+            }
             Some((_, boot)) if boot_id().is_ok_and(|now| now != boot) => {
                 self.set(gone(SessionState::Ended { status: 128 + libc::SIGKILL }));
             }

@@ -5,6 +5,8 @@
 //! session's owner, [`server`] its socket, [`live`] a session that has a pod here, [`journal`]
 //! what must be known after a crash.
 
+pub mod bundle;
+pub mod carry;
 pub mod engine;
 pub mod exec;
 pub mod init;
@@ -12,8 +14,11 @@ pub mod journal;
 pub mod keeper;
 pub mod live;
 pub mod log;
+pub mod park;
+pub mod parked_file;
 pub mod paths;
 pub mod pod;
+pub mod private_files;
 pub mod screen;
 pub mod server;
 pub mod start;

@@ -5,7 +5,6 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use nix::sys::stat::fstat;
@@ -13,7 +12,6 @@ use roam_api::init::{Event, Reply, Request, Role};
 use roam_api::keeper::Identity;
 use roam_api::session::SessionSpec;
 use roam_checkpoint::pod::{ExternalName, Externals};
-use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 use tokio::sync::{broadcast, watch};
 
@@ -36,12 +34,14 @@ pub struct Live {
     pub pod: Arc<Pod>,
     /// Device and inode of each output pipe.
     pipes: HashMap<(u64, u64), ExternalName>,
+    /// Duplicates of their reading ends.
+    readers: Vec<OwnedFd>,
     /// What happens in the pod.
     pub events: broadcast::Sender<Event>,
     /// The session's status once nothing but helpers is left.
     pub ended: watch::Sender<Option<i32>>,
     /// Commands of `roam exec` that run.
-    pub execs: AtomicUsize,
+    pub execs: watch::Sender<usize>,
     /// How many output streams are still being read.
     reading: watch::Sender<usize>,
     /// Their readers; they end with this.
@@ -56,6 +56,12 @@ pub struct Output {
 }
 
 impl Output {
+    /// Lets go of the pod's halves: they are in the pod now.
+    #[must_use]
+    pub fn readers_only(self) -> Self {
+        Self { readers: self.readers, writers: Vec::new() }
+    }
+
     /// Makes the pipes and has roam-init keep the reading ends, so that nobody gets EPIPE when the
     /// keeper dies.
     ///
@@ -104,6 +110,7 @@ impl Live {
         log: &Arc<OutputLog>,
     ) -> io::Result<Arc<Self>> {
         let mut pipes = HashMap::new();
+        let readers = output.readers.iter().map(OwnedFd::try_clone).collect::<io::Result<Vec<_>>>()?;
         let mut tasks = tokio::task::JoinSet::new();
         let reading = watch::channel(output.readers.len()).0;
         for ((name, stream), reader) in STREAMS.into_iter().zip(output.readers) {
@@ -125,9 +132,10 @@ impl Live {
             facts,
             pod,
             pipes,
+            readers,
             events,
             ended,
-            execs: AtomicUsize::new(0),
+            execs: watch::channel(0).0,
             reading,
             _tasks: tasks,
         });
@@ -218,6 +226,25 @@ impl Live {
         }
     }
 
+    /// Everything printed so far, while the session is frozen: waits until the pipes are empty.
+    ///
+    /// # Errors
+    /// The log's.
+    pub fn settled_log(&self, log: &OutputLog) -> io::Result<Vec<u8>> {
+        use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+        let mut look: Vec<_> =
+            self.readers.iter().map(|r| PollFd::new(r.as_fd(), PollFlags::POLLIN)).collect();
+        let mut empty = || {
+            let ready = poll(&mut look, PollTimeout::ZERO).unwrap_or(0);
+            ready == 0 || look.iter().all(|fd| !fd.revents().is_some_and(|e| e.contains(PollFlags::POLLIN)))
+        };
+        // The readers are awake: there is at most a pipe's worth to be read.
+        while !log.still(&mut empty) {
+            std::thread::yield_now();
+        }
+        log.contents()
+    }
+
     /// The output pipes, for the engine.
     #[must_use]
     pub fn externals(&self) -> PodExternals {
@@ -242,7 +269,7 @@ impl Live {
     /// Counts a command that runs, until the guard is dropped.
     #[must_use]
     pub fn count_exec(self: &Arc<Self>) -> ExecCount {
-        self.execs.fetch_add(1, Ordering::SeqCst);
+        self.execs.send_modify(|count| *count += 1);
         ExecCount(self.clone())
     }
 
@@ -257,21 +284,19 @@ pub struct ExecCount(Arc<Live>);
 
 impl Drop for ExecCount {
     fn drop(&mut self) {
-        self.0.execs.fetch_sub(1, Ordering::SeqCst);
+        self.0.execs.send_modify(|count| *count -= 1);
     }
 }
 
-async fn read_output(mut reader: pipe::Receiver, stream: u8, log: Arc<OutputLog>) {
+async fn read_output(reader: pipe::Receiver, stream: u8, log: Arc<OutputLog>) {
     let mut buffer = vec![0; 16 << 10];
-    loop {
-        match reader.read(&mut buffer).await {
-            Ok(0) | Err(_) => return,
-            Ok(n) => {
-                if let Err(error) = log.append(stream, &buffer[..n]) {
-                    // The program must not hang because the disk is full: its output is lost instead.
-                    tracing::error!(%error, "the session's output could not be written");
-                }
-            }
+    while reader.readable().await.is_ok() {
+        let read = || reader.try_read(&mut buffer).map(|n| buffer[..n].to_vec());
+        match log.append_read(stream, read) {
+            Ok(0) => return,
+            Ok(_) => {}
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_) => return,
         }
     }
 }

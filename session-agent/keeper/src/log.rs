@@ -60,6 +60,13 @@ impl OutputLog {
     /// The file's; the bytes are lost then.
     pub fn append(&self, stream: u8, bytes: &[u8]) -> io::Result<()> {
         let mut state = self.lock();
+        self.append_locked(&mut state, stream, bytes)?;
+        drop(state);
+        self.changed.send_modify(|count| *count = count.map(|n| n + 1));
+        Ok(())
+    }
+
+    fn append_locked(&self, state: &mut State, stream: u8, bytes: &[u8]) -> io::Result<()> {
         for piece in bytes.chunks(MAX_RECORD) {
             let mut out = Vec::with_capacity(HEAD + piece.len());
             out.push(stream);
@@ -74,9 +81,37 @@ impl OutputLog {
             state.file.write_all(&out)?;
             state.len += out.len() as u64;
         }
+        Ok(())
+    }
+
+    /// Appends what this reads, in one step: whoever holds the log still (see [`OutputLog::still`]) never
+    /// misses bytes that were read and not yet written.
+    ///
+    /// # Errors
+    /// The reader's. Bytes that can't be written are lost, with a word in the keeper's own log.
+    pub fn append_read(&self, stream: u8, read: impl FnOnce() -> io::Result<Vec<u8>>) -> io::Result<usize> {
+        let mut state = self.lock();
+        let bytes = read()?;
+        if let Err(error) = self.append_locked(&mut state, stream, &bytes) {
+            // The program must not hang because the disk is full: its output is lost instead.
+            tracing::error!(%error, "the session's output could not be written");
+        }
         drop(state);
         self.changed.send_modify(|count| *count = count.map(|n| n + 1));
-        Ok(())
+        Ok(bytes.len())
+    }
+
+    /// Runs this while nobody appends.
+    pub fn still<T>(&self, look: impl FnOnce() -> T) -> T {
+        let _state = self.lock();
+        look()
+    }
+
+    /// True if nothing was ever printed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        let state = self.lock();
+        state.len == 0 && !self.older().exists()
     }
 
     /// No more will come: followers end.

@@ -150,7 +150,10 @@ fn outside(root: &Path, inside: &Path) -> PathBuf {
 pub fn restore(root: &Path, folders: &[PathBuf], entries: &[Entry]) -> io::Result<()> {
     for entry in entries {
         let path = Path::new(OsStr::from_bytes(&entry.path));
-        let paths = [Some(path), if let Kind::Link(to) = &entry.kind { Some(Path::new(OsStr::from_bytes(to))) } else { None }];
+        let paths = [
+            Some(path),
+            if let Kind::Link(to) = &entry.kind { Some(Path::new(OsStr::from_bytes(to))) } else { None },
+        ];
         for path in paths.into_iter().flatten() {
             let plain = path.is_absolute()
                 && path.components().skip(1).all(|c| matches!(c, Component::Normal(_)))
@@ -182,7 +185,9 @@ fn write(root: &Path, inside: &Path, entry: &Entry) -> io::Result<()> {
     match &entry.kind {
         Kind::Folder => match fs::create_dir(&path) {
             // The pod has some folders from the beginning; a link in their place would be an attack.
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists && fs::symlink_metadata(&path)?.is_dir() => Ok(()),
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists && fs::symlink_metadata(&path)?.is_dir() => {
+                Ok(())
+            }
             other => other,
         },
         Kind::File(content) => {

@@ -144,7 +144,8 @@ async fn answer(keeper: &Arc<Keeper>, mut stream: UnixStream) -> Result<(), fram
             Ok(live) => exec::run(&live, argv, &mut stream).await,
             Err(failure) => Err(failure),
         },
-        Request::Resume { .. } | Request::Park { .. } => Err(missing("Putting sessions to sleep")),
+        Request::Park { file } => keeper.park(file).await,
+        Request::Resume { identity, file } => keeper.resume(identity, file).await,
         Request::Receive { .. } | Request::Send { .. } | Request::CancelSend | Request::Lane { .. } => {
             Err(missing("Moving sessions"))
         }
@@ -212,6 +213,8 @@ async fn watch(keeper: &Arc<Keeper>, mut stream: UnixStream) -> Result<(), frame
             frames::write(&mut stream, &Reply::Info(info)).await?;
         }
         tokio::select! {
+            // The last change is told before the keeper ends.
+            biased;
             changed = phase.changed() => if changed.is_err() { return Ok(()) },
             _ = quit.wait_for(|quit| *quit) => return Ok(()),
             // The client says nothing more: whatever comes is its end.

@@ -67,7 +67,7 @@ impl Keeper {
         spec: SessionSpec,
         facts: Facts,
     ) -> Result<Answer, Failure> {
-        let mut pod = self.make_pod(&facts, Clocks::default()).await?;
+        let mut pod = tokio::task::block_in_place(|| self.make_pod_now(&facts, Clocks::default()))?;
         let facts = if spec.screen {
             tokio::task::block_in_place(|| crate::screen::start(&pod, facts))?
         } else {
@@ -101,11 +101,11 @@ impl Keeper {
         Ok(Answer::Ok)
     }
 
-    /// Makes a pod for a session with these facts; it ends with its value until it is made live.
+    /// Makes a pod for a session with these facts; it ends with its value until it is made live. Blocks.
     ///
     /// # Errors
     /// What did not work.
-    pub async fn make_pod(&self, facts: &Facts, clocks: Clocks) -> Result<Pod, Failure> {
+    pub fn make_pod_now(&self, facts: &Facts, clocks: Clocks) -> Result<Pod, Failure> {
         let mount_point = self.dirs.mount_point().map_err(|e| failed("Making the session's folder", &e))?;
         let pod_spec = PodSpec {
             uid: facts.uid,
@@ -116,14 +116,10 @@ impl Keeper {
             runtime_dir: facts.runtime_dir.clone(),
             clocks,
         };
-        let dir = self.dirs.runtime.clone();
         let program = companion("roam-init").map_err(|e| Failure::refused(format!("{e}.")))?;
-        tokio::task::spawn_blocking(move || Pod::create(&program, &dir, &pod_spec))
-            .await
-            .map_err(|e| Failure::undone(format!("Making the pod failed: {e}.")))?
-            .map_err(|e| {
-                Failure::refused(format!("{e}.")).next("`roam doctor` says what this machine lacks.")
-            })
+        Pod::create(&program, &self.dirs.runtime, &pod_spec).map_err(|e| {
+            Failure::refused(format!("{e}.")).next("`roam doctor` says what this machine lacks.")
+        })
     }
 }
 

@@ -124,11 +124,28 @@ fn enter_time(root: &std::path::Path, clocks: Clocks) -> Step<()> {
     let line = |name: &str, ns: i64| {
         format!("{name} {} {}\n", ns.div_euclid(1_000_000_000), ns.rem_euclid(1_000_000_000))
     };
-    let text = line("monotonic", clocks.monotonic_ns) + &line("boottime", clocks.boottime_ns);
-    std::fs::write(root.join("proc/self/timens_offsets"), text).doing("setting the pod's clocks")?;
+    // Offsets count from the kernel's own clocks; this machine may have offsets itself.
+    let file = root.join("proc/self/timens_offsets");
+    let machine = std::fs::read_to_string(&file).doing("reading the machine's clocks")?;
+    let text = line("monotonic", offset_of(&machine, "monotonic") + clocks.monotonic_ns)
+        + &line("boottime", offset_of(&machine, "boottime") + clocks.boottime_ns);
+    std::fs::write(&file, text).doing("setting the pod's clocks")?;
     let entry = std::fs::File::open(root.join("proc/self/ns/time_for_children"))
         .doing("opening the time namespace")?;
     setns(entry.as_fd(), NEW_TIME).doing("entering the time namespace")
+}
+
+/// One clock's offset in the text of timens_offsets, in nanoseconds.
+fn offset_of(text: &str, clock: &str) -> i64 {
+    text.lines()
+        .find_map(|line| {
+            let mut words = line.split_ascii_whitespace().filter(|word| *word != clock);
+            line.starts_with(clock).then_some(())?;
+            let seconds: i64 = words.next()?.parse().ok()?;
+            let nanoseconds: i64 = words.next()?.parse().ok()?;
+            Some(seconds * 1_000_000_000 + nanoseconds)
+        })
+        .unwrap_or(0)
 }
 
 /// Execs roam-init again, now as the pod's pid 1 with its capabilities kept. Returns only a reason.

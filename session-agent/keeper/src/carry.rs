@@ -1,0 +1,247 @@
+//! A session leaves as pieces and arrives as pieces: what parking, resuming and moving share.
+//!
+//! Everything here runs on the engine's thread and blocks.
+
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use nix::time::{ClockId, clock_gettime};
+use roam_api::error::{Failure, Outcome};
+use roam_api::init::{Clocks, Request, Role};
+use roam_api::migration::{Item, Part};
+use roam_checkpoint::pod::Pod as _;
+use roam_checkpoint::{Error, Frozen, Image, PageStats, Prepared, Restorer, Tracker};
+
+use crate::bundle::{About, Incoming, Outgoing};
+use crate::keeper::{Keeper, failed};
+use crate::live::{Live, Output, PodExternals};
+use crate::log::OutputLog;
+use crate::pod::handle::Pod;
+use crate::private_files;
+
+/// An error of the engine as a failure that changed nothing. `doing` begins the sentence.
+#[must_use]
+pub fn engine_failed(doing: &str, error: Error) -> Failure {
+    match error {
+        Error::Refused(refusals) => refused(doing, refusals),
+        other => Failure::undone(format!("{doing} failed: {other}.")),
+    }
+}
+
+/// What can't be carried, as a failure.
+#[must_use]
+pub fn refused(doing: &str, refusals: Vec<roam_api::error::Refusal>) -> Failure {
+    let mut failure = Failure::refused(format!("{doing} is not possible: something in it can't be carried."));
+    failure.refusals = refusals;
+    failure
+}
+
+/// What is to be known of a session that is here.
+///
+/// # Errors
+/// If roam-init does not answer.
+pub fn about(live: &Live) -> io::Result<About> {
+    let state = live.pod.client().state()?;
+    let mut children: Vec<(i32, Role, Option<i32>)> =
+        state.running.iter().map(|(pid, role)| (*pid, *role, None)).collect();
+    if let Some((pid, Some(status))) = state.main {
+        children.push((pid, Role::Main, Some(status)));
+    }
+    Ok(About {
+        identity: live.identity.clone(),
+        spec: live.spec.clone(),
+        facts: live.facts.clone(),
+        children,
+        monotonic_ns: 0,
+        boottime_ns: 0,
+        realtime_ns: 0,
+    })
+}
+
+/// Captures a frozen session and sends all of it that was not sent yet.
+///
+/// # Errors
+/// Whatever kept it from being carried; the session can go on as it was.
+pub fn send_frozen(
+    frozen: &mut Frozen,
+    live: &Live,
+    log: &OutputLog,
+    tracker: Option<&mut Tracker>,
+    out: &mut Outgoing<'_>,
+) -> Result<PageStats, Failure> {
+    const DOING: &str = "Carrying the session";
+    let mut tracker = tracker;
+    let image: Image = frozen
+        .capture(&*live.pod, &live.externals(), tracker.as_deref_mut())
+        .map_err(|e| engine_failed(DOING, e))?;
+    let about = about(live).map_err(|e| failed(DOING, &e))?.at(image.clocks);
+    let folders = private_files::folders(&live.facts.runtime_dir);
+    let home = Path::new(std::ffi::OsStr::from_bytes(&live.facts.home));
+    let files = private_files::capture(&live.pod.root(), &folders, home).map_err(|e| failed(DOING, &e))?;
+    let log = live.settled_log(log).map_err(|e| failed(DOING, &e))?;
+    out.value(Part::About, &about)
+        .and_then(|()| out.value(Part::Image, &image))
+        .and_then(|()| out.value(Part::Files, &files))
+        .and_then(|()| out.part(Part::Log, &log))
+        .map_err(|e| failed(DOING, &e))?;
+    frozen.send_pages(&image, tracker, out).map_err(|e| engine_failed(DOING, e))
+}
+
+/// What must be added to this machine's clocks so that a pod's read this much now.
+///
+/// # Errors
+/// The kernel's.
+pub fn clocks_for(monotonic_ns: i64, boottime_ns: i64) -> io::Result<Clocks> {
+    Ok(Clocks {
+        monotonic_ns: monotonic_ns.saturating_sub(now(ClockId::CLOCK_MONOTONIC)?),
+        boottime_ns: boottime_ns.saturating_sub(now(ClockId::CLOCK_BOOTTIME)?),
+    })
+}
+
+/// A clock of this machine in nanoseconds.
+///
+/// # Errors
+/// The kernel's.
+pub fn now(clock: ClockId) -> io::Result<i64> {
+    let time = clock_gettime(clock)?;
+    Ok(time.tv_sec() * 1_000_000_000 + time.tv_nsec())
+}
+
+/// A session that is arriving in a pod of its own. Dropping it ends the pod.
+pub struct Arriving {
+    restorer: Restorer,
+    incoming: Incoming,
+    pod: Pod,
+    clocks: Clocks,
+}
+
+impl Arriving {
+    /// Makes the pod and the first stub.
+    ///
+    /// # Errors
+    /// What did not work; nothing is left.
+    pub fn begin(keeper: &Keeper, about: &About, clocks: Clocks) -> Result<Self, Failure> {
+        let pod = keeper.make_pod_now(&about.facts, clocks)?;
+        let restorer = Restorer::begin(&pod).map_err(|e| engine_failed("Preparing the session's pod", e))?;
+        Ok(Self { restorer, incoming: Incoming::default(), pod, clocks })
+    }
+
+    /// Takes a piece.
+    ///
+    /// # Errors
+    /// If it can't be used; the session can't be built then.
+    pub fn take(&mut self, item: Item) -> Result<(), Failure> {
+        self.incoming.take(item, &mut self.restorer).map_err(|e| engine_failed("Receiving the session", e))
+    }
+
+    /// Builds everything. Nothing runs yet.
+    ///
+    /// # Errors
+    /// What could not be built; nothing is left.
+    pub fn build(self) -> Result<Ready, Failure> {
+        const DOING: &str = "Building the session";
+        let Self { restorer, incoming, pod, clocks } = self;
+        let (Some(about), Some(image), Some(files)) = (incoming.about, incoming.image, incoming.files) else {
+            return Err(Failure::undone("The session did not arrive completely."));
+        };
+        let folders = private_files::folders(&about.facts.runtime_dir);
+        private_files::restore(&pod.root(), &folders, &files).map_err(|e| failed(DOING, &e))?;
+        let output = Output::make(&pod).map_err(|e| failed(DOING, &e))?;
+        let mut externals = PodExternals::to_provide(&output).map_err(|e| failed(DOING, &e))?;
+        let prepared = restorer.build(&image, &pod, &mut externals).map_err(|e| engine_failed(DOING, e))?;
+        for (pid, role, status) in &about.children {
+            let track = Request::Track { pid: *pid, role: *role, status: *status };
+            pod.client().ok(&track, &[]).map_err(|e| failed(DOING, &e))?;
+        }
+        Ok(Ready { prepared, pod, output, about, log: incoming.log, clocks })
+    }
+}
+
+/// A session that is built and stands still. Dropping it ends it.
+pub struct Ready {
+    prepared: Prepared,
+    pod: Pod,
+    output: Output,
+    /// What it is.
+    pub about: About,
+    log: Vec<u8>,
+    clocks: Clocks,
+}
+
+/// A session that runs in a new pod and waits to be taken charge of.
+pub struct Arrived {
+    /// Its pod.
+    pub pod: Pod,
+    /// Its new output pipes.
+    pub output: Output,
+    /// What it is.
+    pub about: About,
+    /// What it had printed before.
+    pub log: Vec<u8>,
+}
+
+impl Ready {
+    /// Lets it run; from here on its pod outlives this keeper.
+    ///
+    /// # Errors
+    /// If it can't; it is gone then.
+    pub fn activate(self) -> Result<Arrived, Failure> {
+        // The pod's monotonic clock must not be behind what the session saw last.
+        let behind = || {
+            now(ClockId::CLOCK_MONOTONIC)
+                .map(|now| self.about.monotonic_ns - now.saturating_add(self.clocks.monotonic_ns))
+                .unwrap_or(0)
+        };
+        while let wait @ 1.. = behind() {
+            std::thread::sleep(std::time::Duration::from_nanos(wait as u64));
+        }
+        let mut pod = self.pod;
+        self.prepared.activate().map_err(|e| engine_failed("Starting the session", e))?;
+        pod.live().map_err(|e| failed("Starting the session", &e))?;
+        let output = self.output.readers_only();
+        Ok(Arrived { pod, output, about: self.about, log: self.log })
+    }
+}
+
+impl Keeper {
+    /// Takes charge of a session that arrived. The journal must say so before anybody is told.
+    ///
+    /// # Errors
+    /// The kernel's or roam-init's.
+    pub fn welcome(
+        self: &Arc<Self>,
+        identity: roam_api::keeper::Identity,
+        arrived: Arrived,
+    ) -> Result<Arc<Live>, Failure> {
+        let Arrived { pod, output, about, log } = arrived;
+        let doing = "Taking charge of the session";
+        if self.log.is_empty() {
+            self.log.preload(&log).map_err(|e| failed(doing, &e))?;
+        }
+        let entry = crate::journal::Entry::Running {
+            identity: identity.clone(),
+            spec: Box::new(about.spec.clone()),
+            facts: Box::new(about.facts.clone()),
+        };
+        self.write(identity.generation, entry)?;
+        self.take_charge(identity, about.spec, about.facts, pod, output).map_err(|e| failed(doing, &e))
+    }
+}
+
+/// Waits for running commands of `roam exec`, since they can't be carried.
+///
+/// # Errors
+/// If one still runs after a while.
+pub async fn wait_for_commands(live: &Live) -> Result<(), Failure> {
+    const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
+    let idle = async {
+        let mut running = live.execs.subscribe();
+        let _ = running.wait_for(|count| *count == 0).await;
+    };
+    tokio::time::timeout(PATIENCE, idle).await.map_err(|_| {
+        Failure::new(Outcome::Refused, "A command of `roam exec` is still running in the session.")
+            .next("Wait until it is done, or end it.")
+    })
+}
