@@ -29,6 +29,25 @@ pub fn option_bytes(fd: BorrowedFd<'_>, level: i32, name: i32, most: usize) -> i
     Ok(bytes)
 }
 
+/// The classic packet filter of a socket: instructions of 8 bytes each; none if it has none.
+///
+/// # Errors
+/// As getsockopt(2).
+pub fn filter(fd: BorrowedFd<'_>) -> io::Result<Vec<u8>> {
+    const SO_GET_FILTER: i32 = 26;
+    // The kernel counts instructions here, not bytes, and this is more than it allows.
+    let mut code = vec![0u8; 8 * 4096];
+    let mut len = 4096 as libc::socklen_t;
+    // SAFETY: the buffer is ours and holds as many instructions as said.
+    let ret = unsafe {
+        let code = code.as_mut_ptr().cast();
+        libc::getsockopt(fd.as_raw_fd(), libc::SOL_SOCKET, SO_GET_FILTER, code, &raw mut len)
+    };
+    check(ret.into())?;
+    code.truncate(8 * len as usize);
+    Ok(code)
+}
+
 /// Sets an integer option.
 ///
 /// # Errors

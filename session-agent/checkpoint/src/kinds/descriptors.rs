@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use super::build::{Build, EpollEntry};
 use super::external;
 use super::gather::{Capture, Known, gather};
+use super::locks::{Held, Owner};
 use super::open_file::{FileId, Kind, Look, Stop};
 use super::regular;
 use super::unix_queue;
@@ -58,6 +59,8 @@ pub struct OpenFile {
     pub flags: i32,
     /// Who gets its signals.
     pub owner: Option<SignalOwner>,
+    /// The locks that belong to it.
+    pub locks: Vec<Held>,
     /// What it is.
     pub kind: Kind,
 }
@@ -82,6 +85,8 @@ pub struct Table {
     pub name: String,
     /// Its descriptors, by ascending number.
     pub entries: Vec<Entry>,
+    /// The locks of the process, each by a descriptor that it was taken through.
+    pub locks: Vec<(i32, Held)>,
 }
 
 /// One descriptor.
@@ -106,7 +111,8 @@ pub fn check(holders: &[Holder], pod: &dyn Pod, externals: &dyn Externals) -> Re
         if external.is_some() {
             continue;
         }
-        match Kind::check(look, &known) {
+        let lease = look.info.locks.iter().find_map(|l| Held::of(l).err());
+        match lease.map_or_else(|| Kind::check(look, &known), Err) {
             Ok(()) => {}
             Err(Stop::Cannot { reason, remedy }) => refusals.push(refusal(&known, look, reason, remedy)),
             Err(Stop::Failed(e)) => return Err(e),
@@ -139,7 +145,7 @@ pub fn capture(
         match kind {
             Ok(kind) => {
                 let owner = signal_owner(&look, &at.known)?;
-                files.push(OpenFile { flags: look.info.flags, owner, kind });
+                files.push(OpenFile { flags: look.info.flags, owner, locks: Vec::new(), kind });
             }
             Err(Stop::Cannot { reason, remedy }) => {
                 refusals.push(refusal(&at.known, &look, reason, remedy));
@@ -150,15 +156,27 @@ pub fn capture(
     if !refusals.is_empty() {
         return Err(Error::Refused(refusals));
     }
-    let tables = at.known.tables.iter().zip(holders).map(|(entries, holder)| Table {
-        pid: holder.pid,
-        name: holder.name.clone(),
-        entries: entries
-            .iter()
-            .map(|e| Entry { number: e.number, cloexec: e.cloexec, file: e.file })
-            .collect(),
-    });
-    Ok(Descriptors { files, tables: tables.collect() })
+    let mut tables = Vec::with_capacity(holders.len());
+    for (entries, holder) in at.known.tables.iter().zip(holders) {
+        let mut locks: Vec<(i32, Held)> = Vec::new();
+        for entry in entries {
+            for held in entry.locks.iter().filter_map(|l| Held::of(l).ok()) {
+                let of_file = &mut files[entry.file.0 as usize].locks;
+                let same_file = |(number, known): &(i32, Held)| {
+                    *known == held && entries.iter().any(|e| e.number == *number && e.file == entry.file)
+                };
+                match held.owner {
+                    Owner::Process if !locks.iter().any(same_file) => locks.push((entry.number, held)),
+                    Owner::Flock | Owner::OpenFile if !of_file.contains(&held) => of_file.push(held),
+                    _ => {}
+                }
+            }
+        }
+        let entry = |e: &super::gather::Entry| Entry { number: e.number, cloexec: e.cloexec, file: e.file };
+        let entries = entries.iter().map(entry).collect();
+        tables.push(Table { pid: holder.pid, name: holder.name.clone(), entries, locks });
+    }
+    Ok(Descriptors { files, tables })
 }
 
 /// Says which open files this machine does not have as the image needs them. Nothing is made.
@@ -215,6 +233,10 @@ pub fn restore(
     for (id, file) in files() {
         file.kind.finish(id, &mut at)?;
         set_flags(id, file, &mut at)?;
+        let slot = at.slot(id);
+        for held in &file.locks {
+            held.take(slot, at.batch(32)?);
+        }
     }
     at.flush()?;
     let mut entries = at.take_epoll_entries();
@@ -295,6 +317,9 @@ fn split(table: &Table, epoll: Vec<EpollEntry>, at: &mut Build<'_>) -> Result<()
         at.run(Some(table.pid), &std::mem::take(&mut batch))?;
     }
     batch.must("closing", libc::SYS_close_range, &[at.base().into(), u32::MAX.into(), 0u32.into()]);
+    for (number, held) in &table.locks {
+        held.take(*number, &mut batch);
+    }
     at.run(Some(table.pid), &batch).map(drop)
 }
 

@@ -184,6 +184,12 @@ kinds! {
     Pipe => super::pipe::State,
     /// A unix socket.
     Unix => super::unix::State,
+    /// A netlink socket.
+    Netlink => super::netlink::State,
+    /// A socket of the network.
+    Inet => super::inet::State,
+    /// A watcher of files.
+    Inotify => super::inotify::State,
     /// A file that lies in memory only: memfd, unlinked files.
     Memory => super::memory_file::State,
     /// A file that the kernel makes up: /proc, /sys.

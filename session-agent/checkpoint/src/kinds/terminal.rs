@@ -339,12 +339,13 @@ fn set_up(terminal: &Terminal, master: std::os::fd::BorrowedFd<'_>) -> std::io::
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::Session;
+    use super::super::testing::{Session, TERMINALS};
     use super::*;
     use roam_sys::descriptor;
 
     #[test]
     fn settings_size_and_queues_come_back() {
+        let _turn = TERMINALS.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let pty = nix::pty::openpty(None, None).unwrap();
         let mut settings = tty::settings(pty.master.as_fd()).unwrap();
         settings[12] &= !(libc::ECHO as u8);
@@ -367,6 +368,7 @@ mod tests {
 
     #[test]
     fn a_slave_whose_master_is_outside_is_refused() {
+        let _turn = TERMINALS.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let pty = nix::pty::openpty(None, None).unwrap();
         let refusals = Session::refusals(&[pty.slave.as_fd()]);
         assert!(refusals[0].to_string().contains("outside the session"), "{refusals:?}");
@@ -374,6 +376,7 @@ mod tests {
 
     #[test]
     fn a_terminal_that_nobody_shows_stays_hung_up() {
+        let _turn = TERMINALS.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let pty = nix::pty::openpty(None, None).unwrap();
         drop(pty.master);
         let mut session = Session::of(&[pty.slave.as_fd()]);

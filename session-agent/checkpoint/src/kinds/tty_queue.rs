@@ -165,6 +165,7 @@ fn settle(slave: BorrowedFd<'_>, settings: &Settings, input: &[u8]) -> io::Resul
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::TERMINALS;
     use super::*;
 
     fn terminal() -> (OwnedFd, OwnedFd) {
@@ -174,6 +175,7 @@ mod tests {
 
     #[test]
     fn looking_changes_nothing() {
+        let _turn = TERMINALS.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let (master, slave) = terminal();
         let mut settings = tty::settings(master.as_fd()).unwrap();
         let local = word(&settings, LOCAL) & !libc::ECHO;
