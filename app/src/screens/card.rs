@@ -87,8 +87,9 @@ fn head(ui: &mut Ui, model: &Model, card: &Card, queue: &mut Queue) {
     inside
         .add(Label::new(surface::strong(&card.title).size(15.0).color(p.text)).truncate().selectable(false))
         .on_hover_text(&card.command);
-    let facts = RichText::new(facts(card)).size(12.5).color(p.weak);
-    inside.add(Label::new(facts).truncate().selectable(false));
+    let facts = facts(card);
+    let line = RichText::new(&facts).size(12.5).color(p.weak);
+    inside.add(Label::new(line).truncate().selectable(false));
 }
 
 /// One line: what it is and where.
@@ -110,28 +111,30 @@ fn facts(card: &Card) -> String {
     facts.join("  ·  ")
 }
 
-/// Where it runs, how large it is, and where it is shown. The common case, shown where it runs, is
+/// Where it runs, where it is shown, and how large it is. The common case, shown where it runs, is
 /// one phrase.
 fn whereabouts(card: &Card, facts: &mut Vec<String>) {
-    let at_home = card.screen && card.shown_on == [card.host.as_str()];
-    facts.push(match (card.here, at_home) {
+    let at_host = card.screen && card.shown_on.contains(&card.host);
+    facts.push(match (card.here, at_host) {
         (true, true) => Text::HereWhole.say(),
         (true, false) => Text::RunsHere.say(),
         (false, true) => Text::OnWhole(&card.host).say(),
         (false, false) => Text::RunsOn(&card.host).say(),
     });
-    if !at_home {
-        let here = card.screens.iter().find(|screen| screen.on.is_none()).map_or("", |s| &s.machine);
-        let names: Vec<String> = card
-            .shown_on
-            .iter()
-            .map(|name| if name == here { Text::Here.say() } else { Text::On(name).say() })
-            .collect();
-        facts.push(match (card.screen, names.is_empty()) {
-            (false, _) => Text::NoWindows.say(),
-            (true, true) => Text::NotShown.say(),
-            (true, false) => Text::Shown(&names.join(&Text::And.say())).say(),
-        });
+    let here = card.screens.iter().find(|screen| screen.on.is_none()).map_or("", |s| &s.machine);
+    let elsewhere: Vec<String> = card
+        .shown_on
+        .iter()
+        .filter(|name| **name != card.host)
+        .map(|name| if name == here { Text::Here.say() } else { Text::On(name).say() })
+        .collect();
+    let places = elsewhere.join(&Text::And.say());
+    match (card.screen, at_host, elsewhere.is_empty()) {
+        (false, _, _) => facts.push(Text::NoWindows.say()),
+        (true, false, true) => facts.push(Text::NotShown.say()),
+        (true, true, true) => {}
+        (true, false, false) => facts.push(Text::Shown(&places).say()),
+        (true, true, false) => facts.push(Text::AlsoShown(&places).say()),
     }
     facts.push(card.memory.clone());
 }
