@@ -59,6 +59,9 @@ pub struct Table {
     there: BTreeMap<SessionId, Elsewhere>,
     parked: BTreeMap<SessionId, SessionInfo>,
     ended: VecDeque<SessionInfo>,
+    /// Whose keeper is gone before it was said why: parked and sent keepers end at once, and the
+    /// word of one is often heard before the word about it.
+    left: VecDeque<SessionInfo>,
     /// Names promised to sessions that are being started.
     promised: Vec<String>,
 }
@@ -73,6 +76,7 @@ impl Table {
             there: remembered.elsewhere.into_iter().map(|e| (e.info.id, e)).collect(),
             parked: remembered.parked.into_iter().map(|info| (info.id, info)).collect(),
             ended: VecDeque::new(),
+            left: VecDeque::new(),
             promised: Vec::new(),
         }
     }
@@ -114,12 +118,25 @@ impl Table {
 
     /// The keeper of a session of this machine is gone for good.
     pub fn gone_here(&mut self, id: &SessionId) {
-        self.here.remove(id);
+        if let Some(info) = self.here.remove(id) {
+            self.left.push_back(info);
+            if self.left.len() > ENDED_KEPT {
+                self.left.pop_front();
+            }
+        }
+    }
+
+    /// Takes what is known of a session that is, or has just been, here.
+    fn take_here(&mut self, id: &SessionId) -> Option<SessionInfo> {
+        self.here.remove(id).or_else(|| {
+            let at = self.left.iter().position(|info| info.id == *id)?;
+            self.left.remove(at)
+        })
     }
 
     /// A session of this machine was put to sleep in a file.
     pub fn park(&mut self, id: &SessionId, file: String) {
-        if let Some(mut info) = self.here.remove(id) {
+        if let Some(mut info) = self.take_here(id) {
             info.state = SessionState::Parked { file };
             info.shown_on.clear();
             info.processes = 0;
@@ -134,7 +151,7 @@ impl Table {
 
     /// A session of this machine went to another one, which calls itself `host` here.
     pub fn moved_away(&mut self, id: &SessionId, to: MachineKey, host: &str, generation: u64) {
-        if let Some(mut info) = self.here.remove(id) {
+        if let Some(mut info) = self.take_here(id) {
             info.generation = generation;
             host.clone_into(&mut info.host);
             info.state = SessionState::Running;
@@ -426,6 +443,16 @@ mod tests {
         assert!(desk.promise("vim", b"").is_err());
         desk.heard_here(running(2, "desk"));
         assert_eq!(desk.place(&ID), Some(Place::Here));
+    }
+
+    #[test]
+    fn a_keeper_that_ends_before_its_answer_is_heard_loses_nothing() {
+        let mut desk = Table::new(DESK, Remembered::default());
+        desk.heard_here(running(1, "desk"));
+        desk.gone_here(&ID);
+        assert_eq!(desk.place(&ID), None);
+        desk.park(&ID, "/f".into());
+        assert_eq!(desk.place(&ID), Some(Place::Parked("/f".into())));
     }
 
     #[test]
