@@ -270,7 +270,7 @@ fn validate(image: &Descriptors) -> Result<(), Error> {
 /// The kernel's own limit of descriptors for a process, as it is set nearly everywhere.
 const MOST: usize = 1 << 20;
 
-const SETTABLE: i32 = libc::O_APPEND | libc::O_NONBLOCK | libc::O_ASYNC | libc::O_DIRECT;
+const SETTABLE: i32 = libc::O_APPEND | libc::O_NONBLOCK | libc::O_ASYNC | libc::O_DIRECT | libc::O_NOATIME;
 
 /// Flags and signals that can be set only now, because waiting calls would have hung before.
 fn set_flags(id: FileId, file: &OpenFile, at: &mut Build<'_>) -> Result<(), Error> {
