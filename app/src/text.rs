@@ -38,8 +38,6 @@ pub enum Text<'a> {
     PairWith(&'a str),
     NoMachines,
     NoMachinesHint,
-    DropHere(&'a str),
-    OpenMachine(&'a str),
     // First steps
     Welcome,
     WelcomeWords,
@@ -105,9 +103,7 @@ pub enum Text<'a> {
     LauncherHint,
     RunLine(&'a str),
     RunLineHint,
-    NothingFound(&'a str),
     Unfinished(Unfinished),
-    NoTerminal,
     // Pairing
     PairingWith(&'a str),
     AskingForCode(&'a str),
@@ -130,7 +126,6 @@ pub enum Text<'a> {
     UnpairYes,
     UnpairTitle(&'a str),
     UnpairWords(&'a str),
-    Addresses,
     // Stopping
     StopTitle(&'a str),
     StopWords,
@@ -148,7 +143,6 @@ pub enum Text<'a> {
     Details,
     // Failures
     Told(Told<'a>),
-    Outside,
     // Tray
     OpenRoam,
     Quit,
@@ -241,8 +235,6 @@ fn english(text: Text<'_>) -> String {
         Text::PairWith(machine) => format!("Pair with {machine}"),
         Text::NoMachines => "No other machines yet".into(),
         Text::NoMachinesHint => "Open Roam on another machine in this network and it appears here.".into(),
-        Text::DropHere(machine) => format!("Send to {machine}"),
-        Text::OpenMachine(machine) => format!("Settings for {machine}"),
 
         Text::Welcome => "Move running apps between your machines".into(),
         Text::WelcomeWords => "Unsaved work, undo history and open connections go along.".into(),
@@ -319,10 +311,8 @@ fn english(text: Text<'_>) -> String {
         Text::LauncherHint => "Find an app, or type a command".into(),
         Text::RunLine(line) => format!("Run “{line}”"),
         Text::RunLineHint => "Command".into(),
-        Text::NothingFound(query) => format!("Nothing is called “{query}”"),
         Text::Unfinished(Unfinished::Quote) => "A quotation mark is missing its partner.".into(),
         Text::Unfinished(Unfinished::Backslash) => "The backslash at the end escapes nothing.".into(),
-        Text::NoTerminal => "Needs a terminal, and none is installed".into(),
 
         Text::PairingWith(machine) => format!("Pair with {machine}"),
         Text::AskingForCode(machine) => format!("Asking {machine} to show a code…"),
@@ -369,7 +359,6 @@ fn english(text: Text<'_>) -> String {
         Text::UnpairWords(machine) => {
             format!("{machine} can no longer send, show or list anything here. You can pair again at any time.")
         }
-        Text::Addresses => "Address".into(),
 
         Text::StopTitle(title) => format!("Stop {title}?"),
         Text::StopWords => "Unsaved work in it is lost.".into(),
@@ -394,7 +383,6 @@ fn english(text: Text<'_>) -> String {
         Text::Told(Told::NoRuntimeNext) => "Remove that folder, or log in again.".into(),
         Text::Told(Told::NoWindow(why)) => format!("The window can't be opened: {why}."),
         Text::Told(Told::NoWindowNext) => "Use the command “roam” instead.".into(),
-        Text::Outside => "Roam".into(),
 
         Text::OpenRoam => "Open Roam".into(),
         Text::Quit => "Quit".into(),
