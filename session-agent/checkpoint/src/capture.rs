@@ -269,7 +269,11 @@ fn capture_process(frozen: &Frozen, process: &FrozenProcess) -> Result<ProcessSt
 }
 
 /// The pod's clocks now: this process's, shifted by the difference of the two time namespaces.
-fn clocks(pod: &dyn Pod) -> Result<Clocks, Error> {
+/// The pod's clocks now, as a process of it reads them.
+///
+/// # Errors
+/// The kernel's.
+pub fn clocks(pod: &dyn Pod) -> Result<Clocks, Error> {
     use nix::time::{ClockId, clock_gettime};
     let now = |clock| -> Result<i64, Error> {
         let t = clock_gettime(clock).map_err(|e| Error::system("reading a clock", e))?;

@@ -22,7 +22,7 @@ mod restore;
 pub mod stubs;
 mod track;
 
-pub use capture::check;
+pub use capture::{check, clocks};
 pub use error::Error;
 pub use freeze::{Frozen, FrozenProcess, FrozenThread, PATIENCE, freeze, list};
 pub use image::{Clocks, Image};

@@ -75,8 +75,15 @@ pub enum Entry {
     },
     /// Everything is built and said to be; nothing runs.
     Prepared,
-    /// The threads are about to be started. Without a later `Running` none of them may be trusted.
-    Activating,
+    /// The threads are about to be started. Without a later `Running` the session is here only if its pod is.
+    Activating {
+        /// Who it is.
+        identity: Identity,
+        /// What was started.
+        spec: Box<SessionSpec>,
+        /// What its keeper must know.
+        facts: Box<Facts>,
+    },
     /// The copy here was given up.
     ReceiveUndone,
 }

@@ -7,14 +7,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use roam_api::error::{Failure, Outcome};
+use roam_api::init::Request;
 use roam_api::keeper::{Answer, Identity};
-use roam_api::session::{SessionInfo, SessionSpec, SessionState};
+use roam_api::session::{MoveStage, SessionInfo, SessionSpec, SessionState};
 use tokio::sync::watch;
 
 use crate::engine::Engine;
 use crate::journal::{Entry, Facts, Journal, Record, boot_id};
 use crate::live::{Live, Output};
 use crate::log::OutputLog;
+use crate::migration::receive::Gate;
 use crate::paths::Dirs;
 use crate::pod::handle::Pod;
 use crate::screen::attach::Displays;
@@ -58,11 +60,17 @@ pub struct Keeper {
     /// The engine's thread.
     pub engine: Engine,
     /// Held by whatever changes the session.
-    pub turn: tokio::sync::Mutex<()>,
+    pub turn: Arc<tokio::sync::Mutex<()>>,
+    /// Becomes true when a move under way is to be cancelled.
+    pub cancel: watch::Sender<bool>,
+    /// Where lanes of a move to here come in.
+    pub gate: Mutex<Option<Gate>>,
     /// Who shows it.
     pub displays: Displays,
     /// Becomes true when the keeper is to end.
     pub quit: watch::Sender<bool>,
+    /// The number of a move that an earlier keeper committed and nobody has settled.
+    pub unsettled: Mutex<Option<u64>>,
     journal: Mutex<Journal>,
     records: Mutex<Vec<Record>>,
     phase: watch::Sender<Phase>,
@@ -79,9 +87,12 @@ impl Keeper {
         Ok(Arc::new(Self {
             log: Arc::new(OutputLog::open(&dirs.log())?),
             engine: Engine::start()?,
-            turn: tokio::sync::Mutex::new(()),
+            turn: Arc::default(),
+            cancel: watch::channel(false).0,
+            gate: Mutex::new(None),
             displays: Displays::default(),
             quit: watch::channel(false).0,
+            unsettled: Mutex::new(None),
             journal: Mutex::new(journal),
             records: Mutex::new(records),
             phase: watch::channel(Phase::Empty).0,
@@ -229,6 +240,21 @@ impl Keeper {
     /// # Errors
     /// If the session is on its way to another machine and may be there already.
     pub async fn stop(&self) -> Result<Answer, Failure> {
+        let arriving = match self.phase() {
+            Phase::Away { state: SessionState::Receiving { .. }, .. } => true,
+            Phase::Empty => lock(&self.gate).is_some(),
+            _ => false,
+        };
+        if arriving {
+            // Up to the commit that gives it up; from then on the session is here in a moment.
+            self.cancel.send_replace(true);
+            let mut quit = self.quit.subscribe();
+            let given_up = tokio::time::timeout(STOP_PATIENCE, quit.wait_for(|quit| *quit)).await;
+            return match given_up {
+                Ok(_) => Ok(Answer::Ok),
+                Err(_) => Err(Failure::refused("The session has just arrived.").next("Stop it again.")),
+            };
+        }
         let Ok(_turn) = self.turn.try_lock() else {
             return Err(Failure::refused("The session is being moved or put to sleep.")
                 .next("Cancel that first, or wait until it is done."));
@@ -270,31 +296,59 @@ impl Keeper {
             facts: Box::new(facts.clone()),
             state,
         };
-        match last {
-            Some((Entry::Ended { status }, _)) => self.set(gone(SessionState::Ended { status })),
-            Some((Entry::Parked { file }, _)) => self.set(gone(SessionState::Parked { file })),
-            // The file is taken away only after the session was recorded as running.
-            Some((Entry::Resuming { file }, _)) if Pod::adopt(&self.dirs.runtime).is_err() => {
+        let same_boot = last.as_ref().is_some_and(|(_, boot)| boot_id().is_ok_and(|now| now == *boot));
+        let pod = if same_boot { Pod::adopt(&self.dirs.runtime).ok() } else { None };
+        match (last.map(|(entry, _)| entry), pod) {
+            (Some(Entry::Ended { status }), _) => self.set(gone(SessionState::Ended { status })),
+            (Some(Entry::Parked { file }), pod) => {
+                // It was about to end when its keeper died.
+                let _ = pod.map(|pod| pod.end());
                 self.set(gone(SessionState::Parked { file }));
             }
-            Some((_, boot)) if boot_id().is_ok_and(|now| now != boot) => {
-                self.set(gone(SessionState::Ended { status: 128 + libc::SIGKILL }));
+            // The file is taken away only after the session was recorded as running.
+            (Some(Entry::Resuming { file }), None) => self.set(gone(SessionState::Parked { file })),
+            (Some(Entry::SendDone), pod) => {
+                let _ = pod.map(|pod| pod.end());
+                return Err(Failure::refused(format!("{} was moved away from here.", spec.name)));
             }
-            _ => {
-                let pod = match Pod::adopt(&self.dirs.runtime) {
-                    Ok(pod) => pod,
-                    Err(error) => {
-                        tracing::warn!(%error, "the pod is gone");
-                        let status = 128 + libc::SIGKILL;
-                        self.write(identity.generation, Entry::Ended { status })?;
-                        self.set(gone(SessionState::Ended { status }));
-                        return self.info().map(Answer::Info);
-                    }
+            (
+                Some(
+                    Entry::ReceiveBegun { .. }
+                    | Entry::Prepared
+                    | Entry::ReceiveUndone
+                    | Entry::Activating { .. },
+                ),
+                None,
+            ) => {
+                // Nothing of it ever ran here; the source is told so when it asks.
+                self.write(identity.generation, Entry::ReceiveUndone)?;
+                return Err(Failure::refused(format!("{} did not arrive here.", spec.name)));
+            }
+            (_, None) => {
+                let status = 128 + libc::SIGKILL;
+                self.write(identity.generation, Entry::Ended { status })?;
+                self.set(gone(SessionState::Ended { status }));
+            }
+            (last, Some(pod)) => {
+                let committed = match &last {
+                    Some(Entry::Gone { number, to }) => Some((*number, to.clone())),
+                    _ => None,
                 };
+                let held = pod.client().state().map_err(|e| failed("Asking the session's pod", &e))?.held;
+                if held && committed.is_none() {
+                    // Its keeper died between holding it and saying that it is gone.
+                    pod.client()
+                        .ok(&Request::Release, &[])
+                        .map_err(|e| failed("Releasing the session", &e))?;
+                }
                 let output =
-                    Output::fetch(&pod).map_err(|e| failed("taking the session's output over", &e))?;
+                    Output::fetch(&pod).map_err(|e| failed("Taking the session's output over", &e))?;
                 self.take_charge(identity, spec, facts, pod, output)
-                    .map_err(|e| failed("taking the session over", &e))?;
+                    .map_err(|e| failed("Taking the session over", &e))?;
+                if let Some((number, to)) = committed {
+                    *lock(&self.unsettled) = Some(number);
+                    self.set_state(SessionState::Sending { to, stage: MoveStage::Commit });
+                }
             }
         }
         self.info().map(Answer::Info)

@@ -14,6 +14,7 @@ pub mod journal;
 pub mod keeper;
 pub mod live;
 pub mod log;
+pub mod migration;
 pub mod park;
 pub mod parked_file;
 pub mod paths;

@@ -17,6 +17,7 @@ use tokio::net::{UnixListener, UnixStream};
 
 use crate::exec;
 use crate::keeper::{Keeper, LINGER, Phase};
+use crate::migration::send::Target;
 use crate::wire::Partial;
 
 /// Serves until the keeper has nothing more to do.
@@ -131,7 +132,7 @@ async fn request(stream: &UnixStream) -> io::Result<Option<(Request, Vec<OwnedFd
 }
 
 async fn answer(keeper: &Arc<Keeper>, mut stream: UnixStream) -> Result<(), frames::FrameError> {
-    let Some((request, _descriptors)) = request(&stream).await? else { return Ok(()) };
+    let Some((request, descriptors)) = request(&stream).await? else { return Ok(()) };
     let result = match request {
         Request::Start { identity, spec } => keeper.start(identity, spec).await,
         Request::Adopt { host } => keeper.adopt(host),
@@ -146,8 +147,14 @@ async fn answer(keeper: &Arc<Keeper>, mut stream: UnixStream) -> Result<(), fram
         },
         Request::Park { file } => keeper.park(file).await,
         Request::Resume { identity, file } => keeper.resume(identity, file).await,
-        Request::Receive { .. } | Request::Send { .. } | Request::CancelSend | Request::Lane { .. } => {
-            Err(missing("Moving sessions"))
+        Request::Receive { identity, from, lane } => keeper.receive(identity, from, lane),
+        Request::Lane { token } => keeper.lane(token, descriptors),
+        Request::Send { to, to_key: _, addresses, lane, cold } => {
+            send(keeper, &mut stream, Target { name: to, addresses, secret: lane }, cold).await
+        }
+        Request::CancelSend => {
+            keeper.cancel.send_replace(true);
+            Ok(Answer::Ok)
         }
         Request::Attach { machine, view_only } => {
             return attach(keeper, stream, ShownOn { machine, view_only }).await;
@@ -164,8 +171,35 @@ async fn answer(keeper: &Arc<Keeper>, mut stream: UnixStream) -> Result<(), fram
     frames::write(&mut stream, &reply).await
 }
 
-fn missing(what: &str) -> Failure {
-    Failure::refused(format!("{what} is not part of this version."))
+/// Moves the session; a client that goes away cancels, where that is still possible.
+async fn send(
+    keeper: &Arc<Keeper>,
+    stream: &mut UnixStream,
+    target: Target,
+    cold: bool,
+) -> Result<Answer, Failure> {
+    let (tell, mut progress) = tokio::sync::mpsc::channel(8);
+    let unsettled = *keeper.unsettled.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut moving = std::pin::pin!(async {
+        match unsettled {
+            Some(number) => keeper.settle(target, number, tell).await,
+            None => keeper.send(target, cold, tell).await,
+        }
+    });
+    let (mut from_client, mut to_client) = stream.split();
+    let (mut nothing, mut there) = ([0], true);
+    loop {
+        tokio::select! {
+            result = &mut moving => return result.map(Answer::Moved),
+            Some(progress) = progress.recv() => {
+                let _ = frames::write(&mut to_client, &Reply::Progress(progress)).await;
+            }
+            _ = from_client.read(&mut nothing), if there => {
+                there = false;
+                keeper.cancel.send_replace(true);
+            }
+        }
+    }
 }
 
 /// Answers Ok and hands the connection to a display of its own.

@@ -253,7 +253,8 @@ impl Init {
             }
             Request::Stub => {
                 let image = one()?;
-                started(spawn::privileged(image.as_fd()).map_err(|e| ("starting the stub", e))?)
+                let stub = out_of_the_way(|| spawn::privileged(image.as_fd()));
+                started(stub.map_err(|e| ("starting the stub", e))?)
             }
             Request::SocketDiag => {
                 let socket = namespaces::socket_diag().map_err(|e| ("opening socket diagnosis", e))?;
@@ -292,6 +293,19 @@ impl Init {
 fn started(pid: Pid) -> Result<(Reply, Option<OwnedFd>), (&'static str, io::Error)> {
     let pidfd = spawn::pidfd_open(pid).map_err(|e| ("finding the program", e))?;
     Ok((Reply::Started { pid: pid.as_raw() }, Some(pidfd)))
+}
+
+/// Starts a process with a number that sessions hardly use, so that it is in nobody's way when the session's
+/// own numbers are given out.
+fn out_of_the_way(start: impl FnOnce() -> io::Result<Pid>) -> io::Result<Pid> {
+    const LAST_PID: &str = "/proc/sys/kernel/ns_last_pid";
+    const HIGH: &str = "31000";
+    let before = std::fs::read_to_string(LAST_PID)?;
+    std::fs::write(LAST_PID, HIGH)?;
+    let started = start();
+    // The session's next new process follows its last one.
+    std::fs::write(LAST_PID, before.trim())?;
+    started
 }
 
 /// kill(2); nobody there to receive it is fine.

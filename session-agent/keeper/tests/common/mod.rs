@@ -2,6 +2,7 @@
 #![allow(dead_code)] // each test file uses a part of it
 
 pub mod keeper;
+pub mod lane;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};

@@ -1,0 +1,376 @@
+//! The loop around [`super::receiver`]: lanes, engine, journal.
+//!
+//! It outlives the move: a source that did not hear "activated" opens a lane again and asks.
+
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use roam_api::codec::decode_section;
+use roam_api::error::Failure;
+use roam_api::init::Clocks;
+use roam_api::keeper::{Answer, Identity, LaneSecret};
+use roam_api::migration::{Item, Offer, ToSource, ToTarget};
+use roam_api::session::SessionState;
+use tokio::sync::mpsc;
+
+use super::fit;
+use super::lane::Lane;
+use super::receiver::{Effect, Input, State};
+use crate::bundle::About;
+use crate::carry::{Arrived, Arriving, Ready, clocks_for};
+use crate::journal::Entry;
+use crate::keeper::{Keeper, Phase, failed};
+
+/// Pieces that wait for the engine.
+const QUEUED: usize = 8;
+
+/// A lane as the target holds it, and how long its way was at most.
+pub struct TargetLane {
+    lane: Lane<ToSource, ToTarget>,
+    way: Duration,
+}
+
+impl TargetLane {
+    /// Over a stream whose handshake took so long: no less than a round trip.
+    pub fn over(stream: impl super::lane::Stream, handshake: Duration) -> Self {
+        Self { lane: Lane::over(stream), way: handshake }
+    }
+}
+
+/// Where lanes come in.
+pub struct Gate {
+    secret: LaneSecret,
+    lanes: mpsc::Sender<TargetLane>,
+}
+
+enum Work {
+    Begin(Box<About>, Clocks),
+    Take(Item),
+    Build,
+    Activate,
+}
+
+enum Report {
+    Reserved,
+    CanNot(Failure),
+    Built,
+    Runs(Box<Arrived>),
+    Failed(Failure),
+}
+
+/// The engine's part, on its thread. It ends with the work; what does not run by then is gone.
+fn engine_part(
+    keeper: &Keeper,
+    generation: u64,
+    mut work: mpsc::Receiver<Work>,
+    reports: &mpsc::Sender<Report>,
+) {
+    let mut arriving: Option<Arriving> = None;
+    let mut ready: Option<Ready> = None;
+    while let Some(piece) = work.blocking_recv() {
+        let report = match piece {
+            Work::Begin(about, clocks) => match Arriving::begin(keeper, &about, clocks) {
+                Ok(begun) => {
+                    arriving = Some(begun);
+                    Report::Reserved
+                }
+                Err(failure) => Report::CanNot(failure),
+            },
+            Work::Take(item) => match arriving.as_mut().map(|a| a.take(item)) {
+                Some(Err(failure)) => {
+                    arriving = None;
+                    Report::Failed(failure)
+                }
+                _ => continue,
+            },
+            Work::Build => match arriving.take().map(|a| build(keeper, generation, a)) {
+                Some(Ok(built)) => {
+                    ready = Some(built);
+                    Report::Built
+                }
+                Some(Err(failure)) => Report::Failed(failure),
+                None => continue,
+            },
+            Work::Activate => match ready.take().map(|r| activate(keeper, generation, r)) {
+                Some(Ok(arrived)) => Report::Runs(Box::new(arrived)),
+                Some(Err(failure)) => Report::Failed(failure),
+                None => continue,
+            },
+        };
+        if reports.blocking_send(report).is_err() {
+            return;
+        }
+    }
+}
+
+fn build(keeper: &Keeper, generation: u64, arriving: Arriving) -> Result<Ready, Failure> {
+    let ready = arriving.build()?;
+    keeper.write(generation, Entry::Prepared)?;
+    Ok(ready)
+}
+
+fn activate(keeper: &Keeper, generation: u64, ready: Ready) -> Result<Arrived, Failure> {
+    let mut identity = ready.about.identity.clone();
+    identity.generation = generation;
+    let entry = Entry::Activating {
+        identity,
+        spec: Box::new(ready.about.spec.clone()),
+        facts: Box::new(ready.about.facts.clone()),
+    };
+    keeper.write(generation, entry)?;
+    ready.activate()
+}
+
+impl Keeper {
+    /// Gets ready for a session, or for the questions of a source that lost its lane.
+    ///
+    /// # Errors
+    /// If this keeper has another session.
+    pub fn receive(
+        self: &Arc<Self>,
+        identity: Identity,
+        from: String,
+        secret: LaneSecret,
+    ) -> Result<Answer, Failure> {
+        let mut gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(open) = &mut *gate
+            && !open.lanes.is_closed()
+        {
+            let same = match self.phase() {
+                Phase::Empty => true,
+                Phase::Here { live, .. } => live.identity.id == identity.id,
+                Phase::Away { identity: known, .. } => known.id == identity.id,
+            };
+            if !same {
+                return Err(Failure::wrong_use("This keeper has another session."));
+            }
+            open.secret = secret;
+            return Ok(Answer::Listening);
+        }
+        let turn = match self.phase() {
+            Phase::Empty => Some(
+                self.turn
+                    .clone()
+                    .try_lock_owned()
+                    .map_err(|_| Failure::wrong_use("This keeper has a session already."))?,
+            ),
+            // Taken over after a crash: only questions are answered.
+            Phase::Here { live, .. } if live.identity.id == identity.id => None,
+            _ => return Err(Failure::wrong_use("This keeper has a session already.")),
+        };
+        let (lanes, incoming) = mpsc::channel(2);
+        *gate = Some(Gate { secret, lanes });
+        drop(gate);
+        self.cancel.send_replace(false);
+        let arrival = Arrival {
+            keeper: self.clone(),
+            state: if turn.is_some() { State::Waiting } else { State::Activated },
+            identity,
+            from,
+            turn,
+            number: None,
+            work: None,
+            deadline: None,
+        };
+        tokio::spawn(arrival.run(incoming));
+        Ok(Answer::Listening)
+    }
+
+    /// A lane connection that the agent passed on.
+    ///
+    /// # Errors
+    /// If nobody waits for one.
+    pub fn lane(&self, token: [u8; 16], mut descriptors: Vec<OwnedFd>) -> Result<Answer, Failure> {
+        let gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
+        let (Some(gate), Some(socket)) = (&*gate, descriptors.pop()) else {
+            return Err(Failure::refused("This keeper waits for no lane."));
+        };
+        if gate.secret.token != token {
+            return Err(Failure::refused("This lane is not expected."));
+        }
+        let stream = std::net::TcpStream::from(socket);
+        let stream = stream
+            .set_nonblocking(true)
+            .and_then(|()| tokio::net::TcpStream::from_std(stream))
+            .map_err(|e| failed("Taking the lane", &e))?;
+        let (secret, lanes) = (gate.secret.clone(), gate.lanes.clone());
+        tokio::spawn(async move {
+            let begun = Instant::now();
+            match roam_link::lane::accept(stream, &secret).await {
+                Ok(stream) => {
+                    let _ = lanes.send(TargetLane::over(stream, begun.elapsed())).await;
+                }
+                Err(error) => tracing::warn!(%error, "a lane was refused"),
+            }
+        });
+        Ok(Answer::Ok)
+    }
+}
+
+struct Arrival {
+    keeper: Arc<Keeper>,
+    state: State,
+    identity: Identity,
+    from: String,
+    /// Held until the session runs here or is given up.
+    turn: Option<tokio::sync::OwnedMutexGuard<()>>,
+    number: Option<u64>,
+    work: Option<mpsc::Sender<Work>>,
+    deadline: Option<Instant>,
+}
+
+impl Arrival {
+    async fn run(mut self, mut incoming: mpsc::Receiver<TargetLane>) {
+        let mut lane: Option<TargetLane> = None;
+        let mut reports: Option<mpsc::Receiver<Report>> = None;
+        let mut cancel = self.keeper.cancel.subscribe();
+        let mut quit = self.keeper.quit.subscribe();
+        loop {
+            let until = self.deadline.map_or(Duration::MAX, |d| d.saturating_duration_since(Instant::now()));
+            let gives_up = !matches!(self.state, State::Activating | State::Activated);
+            let input = tokio::select! {
+                came = incoming.recv() => match came {
+                    // A new lane replaces the old one: the source gave that up.
+                    Some(new) => { lane = Some(new); continue }
+                    None => return,
+                },
+                heard = hear(&mut lane) => match heard {
+                    Some(message) => Input::Message(message),
+                    None => { lane = None; Input::LaneLost }
+                },
+                report = report(&mut reports) => match report {
+                    Some(Report::Reserved) => Input::Reserved,
+                    Some(Report::CanNot(failure)) => Input::CanNot(failure),
+                    Some(Report::Built) => Input::Built,
+                    Some(Report::Failed(failure)) => Input::EngineFailed(failure),
+                    Some(Report::Runs(arrived)) => { self.welcome(*arrived); Input::Runs }
+                    None => { reports = None; Input::EngineFailed(Failure::undone("The engine failed.")) }
+                },
+                _ = cancel.wait_for(|cancel| *cancel), if gives_up => {
+                    if self.state != State::Nothing {
+                        self.discard(&Failure::undone("It was stopped."));
+                    }
+                    self.keeper.quit.send_replace(true);
+                    return;
+                }
+                _ = quit.wait_for(|quit| *quit) => return,
+                () = tokio::time::sleep(until), if self.deadline.is_some() => Input::Timeout,
+            };
+            if let Input::Message(ToTarget::Offer(offer)) = &input
+                && self.state == State::Waiting
+            {
+                self.number = Some(offer.number);
+            }
+            let (next, effects) = std::mem::replace(&mut self.state, State::Nothing).step(input, self.number);
+            self.state = next;
+            for effect in effects {
+                match effect {
+                    Effect::Send(message) => {
+                        if let Some(lane) = &lane {
+                            let _ = lane.lane.say.send(message).await;
+                        }
+                    }
+                    Effect::Reserve(offer) => {
+                        let way = lane.as_ref().map_or(Duration::ZERO, |lane| lane.way);
+                        reports = Some(self.reserve(&offer, way).await);
+                    }
+                    Effect::Take(item) => self.give(Work::Take(item)).await,
+                    Effect::Build => self.give(Work::Build).await,
+                    Effect::Activate => self.give(Work::Activate).await,
+                    Effect::Discard(failure) => {
+                        self.discard(&failure);
+                        reports = None;
+                    }
+                    Effect::Timer(after) => self.deadline = after.map(|after| Instant::now() + after),
+                }
+            }
+        }
+    }
+
+    async fn give(&self, work: Work) {
+        if let Some(queue) = &self.work {
+            let _ = queue.send(work).await;
+        }
+    }
+
+    /// Checks the offer and begins; the answer comes as a report.
+    async fn reserve(&mut self, offer: &Offer, way: Duration) -> mpsc::Receiver<Report> {
+        let (done, reports) = mpsc::channel(QUEUED);
+        match self.accept(offer, way) {
+            Ok((about, clocks)) => {
+                let (work, to_do) = mpsc::channel(QUEUED);
+                let _ = work.send(Work::Begin(Box::new(about), clocks)).await;
+                self.work = Some(work);
+                let (keeper, generation) = (self.keeper.clone(), self.identity.generation);
+                tokio::spawn(async move {
+                    let engine = keeper.engine.clone();
+                    engine.run(move || engine_part(&keeper, generation, to_do, &done)).await;
+                });
+            }
+            Err(failure) => {
+                let _ = done.send(Report::CanNot(failure)).await;
+                // Kept open: its end would read as the engine's.
+                tokio::spawn(async move { done.closed().await });
+            }
+        }
+        reports
+    }
+
+    fn accept(&self, offer: &Offer, way: Duration) -> Result<(About, Clocks), Failure> {
+        if offer.identity.id != self.identity.id || offer.identity.generation != self.identity.generation {
+            return Err(Failure::refused("The offered session is not the one that was announced."));
+        }
+        let about: About = decode_section(&offer.about)
+            .map_err(|e| Failure::refused(format!("The offer can't be understood: {e}.")))?;
+        fit::check(offer, &about)?;
+        let way = i64::try_from(way.as_nanos()).unwrap_or(0);
+        let (monotonic, boottime) = offer.clocks_ns;
+        let clocks = clocks_for(monotonic.saturating_add(way), boottime.saturating_add(way))
+            .map_err(|e| failed("Reading the clocks", &e))?;
+        let begun = Entry::ReceiveBegun { identity: self.identity.clone(), number: offer.number };
+        self.keeper.write(self.identity.generation, begun)?;
+        self.keeper.set(Phase::Away {
+            identity: self.identity.clone(),
+            spec: Box::new(about.spec.clone()),
+            facts: Box::new(about.facts.clone()),
+            state: SessionState::Receiving { from: self.from.clone() },
+        });
+        Ok((about, clocks))
+    }
+
+    fn discard(&mut self, failure: &Failure) {
+        tracing::info!(%failure, "the arriving session was given up");
+        self.work = None;
+        self.deadline = None;
+        if let Err(failure) = self.keeper.write(self.identity.generation, Entry::ReceiveUndone) {
+            tracing::warn!(%failure, "the undone arrival was not recorded");
+        }
+        self.keeper.set(Phase::Empty);
+        self.turn = None;
+    }
+
+    fn welcome(&mut self, arrived: Arrived) {
+        self.work = None;
+        if let Err(failure) = self.keeper.welcome(self.identity.clone(), arrived) {
+            // It runs, but this keeper can't hold it: the next one takes it over from its pod.
+            tracing::error!(%failure, "the arrived session is left to the next keeper");
+            self.keeper.quit.send_replace(true);
+        }
+        self.turn = None;
+    }
+}
+
+async fn hear(lane: &mut Option<TargetLane>) -> Option<ToTarget> {
+    match lane {
+        Some(lane) => lane.lane.hear.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn report(reports: &mut Option<mpsc::Receiver<Report>>) -> Option<Report> {
+    match reports {
+        Some(receive) => receive.recv().await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,575 @@
+//! The loop around [`super::sender`]: lane, engine, journal, and the person who waits.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use roam_api::codec::encode_section;
+use roam_api::error::{Failure, Outcome};
+use roam_api::init::Request;
+use roam_api::keeper::LaneSecret;
+use roam_api::migration::{Item, Offer, ToSource, ToTarget};
+use roam_api::session::{MoveProgress, MoveReport, MoveStage, Round, SessionState};
+use roam_checkpoint::{Tracker, check, freeze, tracking_supported};
+use tokio::sync::{mpsc, oneshot};
+
+use super::lane::Lane;
+use super::sender::{Effect, Input, Rules, State};
+use crate::bundle::{ItemSink, Outgoing};
+use crate::carry::{about, engine_failed, refused, send_frozen, wait_for_commands};
+use crate::journal::Entry;
+use crate::keeper::{Keeper, away, end_pod, failed};
+use crate::live::Live;
+
+const SENDING: &str = "Moving the session";
+/// How long a person waits for a confirmation before it is said that there is none yet.
+const UNCONFIRMED: Duration = Duration::from_secs(15);
+/// Between two tries to reach a target that must confirm.
+const RETRY: Duration = Duration::from_secs(2);
+/// How often progress is told, at most.
+const TELL: Duration = Duration::from_millis(200);
+
+/// Where and how the target's keeper is reached.
+#[derive(Clone)]
+pub struct Target {
+    /// The machine's name.
+    pub name: String,
+    /// Addresses of its lane listener.
+    pub addresses: Vec<String>,
+    /// How the keepers prove themselves.
+    pub secret: LaneSecret,
+}
+
+type SourceLane = Lane<ToTarget, ToSource>;
+
+impl Target {
+    async fn connect(&self) -> Result<SourceLane, Failure> {
+        roam_link::lane::connect(&self.addresses, &self.secret)
+            .await
+            .map(SourceLane::over)
+            .map_err(|e| Failure::unreachable(format!("{}'s keeper can't be reached: {e}.", self.name)))
+    }
+}
+
+/// What the engine is asked for.
+enum Order {
+    Round,
+    StopAndCopy,
+    Kill,
+}
+
+/// What it answers.
+enum Report {
+    Round(Result<Round, Failure>),
+    Copied(Result<Copied, Failure>),
+    Killed,
+}
+
+struct Copied {
+    frozen_at: Instant,
+    round: Round,
+    bytes: u64,
+}
+
+struct LaneSink(mpsc::Sender<ToTarget>);
+
+impl ItemSink for LaneSink {
+    fn put(&mut self, item: Item) -> std::io::Result<()> {
+        self.0.blocking_send(ToTarget::Item(item)).map_err(|_| std::io::ErrorKind::BrokenPipe.into())
+    }
+}
+
+/// The engine's part, on its thread. It ends with the orders; whatever is frozen then goes on.
+fn engine_part(
+    keeper: &Keeper,
+    live: &Live,
+    lane: mpsc::Sender<ToTarget>,
+    mut orders: mpsc::Receiver<Order>,
+    reports: &mpsc::Sender<Report>,
+) {
+    let mut sink = LaneSink(lane);
+    let mut tracker: Option<Tracker> = None;
+    let mut frozen = None;
+    while let Some(order) = orders.blocking_recv() {
+        let begun = Instant::now();
+        let mut out = Outgoing::new(&mut sink);
+        let report = match order {
+            Order::Round => Report::Round((|| {
+                let tracker = match &mut tracker {
+                    Some(tracker) => tracker,
+                    none => none.insert(Tracker::start(&*live.pod).map_err(|e| engine_failed(SENDING, e))?),
+                };
+                let stats = tracker.round(&*live.pod, &mut out).map_err(|e| engine_failed(SENDING, e))?;
+                Ok(Round { pages: stats.pages, bytes: out.bytes, ms: begun.elapsed().as_millis() as u64 })
+            })()),
+            Order::StopAndCopy => Report::Copied((|| {
+                let mut now_frozen = freeze(&*live.pod).map_err(|e| engine_failed(SENDING, e))?;
+                let stats = send_frozen(&mut now_frozen, live, &keeper.log, tracker.as_mut(), &mut out)?;
+                frozen = Some(now_frozen);
+                let ms = begun.elapsed().as_millis() as u64;
+                let round = Round { pages: stats.pages, bytes: out.bytes, ms };
+                Ok(Copied { frozen_at: begun, round, bytes: out.bytes })
+            })()),
+            Order::Kill => {
+                if let Some(frozen) = frozen.take() {
+                    frozen.kill();
+                }
+                Report::Killed
+            }
+        };
+        if reports.blocking_send(report).is_err() {
+            return;
+        }
+    }
+}
+
+/// Everything the loop keeps besides the state.
+struct Move {
+    keeper: Arc<Keeper>,
+    live: Arc<Live>,
+    target: Target,
+    rules: Rules,
+    begun: Instant,
+    stages: Vec<(MoveStage, Instant)>,
+    rounds: Vec<Round>,
+    frozen_at: Option<Instant>,
+    checkpoint_bytes: u64,
+    pinged: Option<Instant>,
+    round_trip: Duration,
+    bytes_total: u64,
+    sent: Arc<AtomicU64>,
+    answer: Option<oneshot::Sender<Result<MoveReport, Failure>>>,
+}
+
+impl Keeper {
+    /// Moves the session. `progress` is told how far it is; a change of `cancel` to true cancels it until
+    /// the commit.
+    ///
+    /// # Errors
+    /// Why not: then the session is here as before; or [`Outcome::Unconfirmed`].
+    pub async fn send(
+        self: &Arc<Self>,
+        target: Target,
+        cold: bool,
+        progress: mpsc::Sender<MoveProgress>,
+    ) -> Result<MoveReport, Failure> {
+        let Ok(turn) = self.turn.clone().try_lock_owned() else {
+            return Err(Failure::refused("The session is being moved or put to sleep already."));
+        };
+        let live = self.live()?;
+        wait_for_commands(&live).await?;
+        self.cancel.send_replace(false);
+        let session = live.clone();
+        let refusals = self
+            .engine
+            .run(move || check(&*session.pod, &session.externals()))
+            .await
+            .unwrap_or_else(|| Err(roam_checkpoint::Error::Image("the engine failed".into())))
+            .map_err(|e| engine_failed("Looking at the session", e))?;
+        if !refusals.is_empty() {
+            return Err(refused(SENDING, refusals));
+        }
+        let memory = live.size().1;
+        let about = about(&live).map_err(|e| failed(SENDING, &e))?;
+        let clocks = roam_checkpoint::clocks(&*live.pod).map_err(|e| engine_failed(SENDING, e))?;
+        let lane = target.connect().await?;
+        let mut identity = live.identity.clone();
+        identity.generation += 1;
+        identity.host.clone_from(&target.name);
+        let number = rand::random();
+        let offer = Offer {
+            identity,
+            number,
+            name: live.spec.name.clone(),
+            about: encode_section(&about).map_err(|e| Failure::undone(format!("{SENDING} failed: {e}.")))?,
+            memory_bytes: memory,
+            cpu_features: super::fit::cpu_features(),
+            clocks_ns: (clocks.monotonic, clocks.boottime),
+        };
+        self.write(live.identity.generation, Entry::SendBegun { number, to: target.name.clone() })?;
+        let (answer, answered) = oneshot::channel();
+        let begun = Instant::now();
+        let run = Move {
+            keeper: self.clone(),
+            live,
+            target,
+            rules: Rules { number, cold: cold || !tracking_supported() },
+            begun,
+            stages: vec![(MoveStage::Offer, begun)],
+            rounds: Vec::new(),
+            frozen_at: None,
+            checkpoint_bytes: 0,
+            pinged: None,
+            round_trip: Duration::ZERO,
+            bytes_total: memory,
+            sent: lane.sent.clone(),
+            answer: Some(answer),
+        };
+        tokio::spawn(async move {
+            let _turn = turn;
+            run.run(State::Offering, lane, Some(Box::new(offer)), progress).await;
+        });
+        answered.await.unwrap_or_else(|_| Err(Failure::undone("The move ended unexpectedly.")))
+    }
+
+    /// After a crash past the commit: asks the target until it is clear who has the session.
+    ///
+    /// # Errors
+    /// As [`Keeper::send`].
+    pub async fn settle(
+        self: &Arc<Self>,
+        target: Target,
+        number: u64,
+        progress: mpsc::Sender<MoveProgress>,
+    ) -> Result<MoveReport, Failure> {
+        let Ok(turn) = self.turn.clone().try_lock_owned() else {
+            return Err(Failure::refused("The session's last move is being settled already."));
+        };
+        let live = self.live()?;
+        let lane = target.connect().await?;
+        let (answer, answered) = oneshot::channel();
+        let begun = Instant::now();
+        let run = Move {
+            keeper: self.clone(),
+            live,
+            target,
+            rules: Rules { number, cold: true },
+            begun,
+            stages: vec![(MoveStage::Commit, begun)],
+            rounds: Vec::new(),
+            frozen_at: None,
+            checkpoint_bytes: 0,
+            pinged: None,
+            round_trip: Duration::ZERO,
+            bytes_total: 0,
+            sent: lane.sent.clone(),
+            answer: Some(answer),
+        };
+        tokio::spawn(async move {
+            let _turn = turn;
+            run.run(State::Reconnecting, lane, None, progress).await;
+        });
+        answered.await.unwrap_or_else(|_| Err(Failure::undone("The move ended unexpectedly.")))
+    }
+}
+
+impl Move {
+    async fn run(
+        mut self,
+        mut state: State,
+        lane: SourceLane,
+        offer: Option<Box<Offer>>,
+        progress: mpsc::Sender<MoveProgress>,
+    ) {
+        let (orders, to_do) = mpsc::channel::<Order>(4);
+        let (done, mut reports) = mpsc::channel::<Report>(4);
+        let mut orders = Some(orders);
+        let engine = {
+            let (keeper, live, say) = (self.keeper.clone(), self.live.clone(), lane.say.clone());
+            let engine = self.keeper.engine.clone();
+            tokio::spawn(async move {
+                engine.run(move || engine_part(&keeper, &live, say, to_do, &done)).await;
+            })
+        };
+        let mut cancel = self.keeper.cancel.subscribe();
+        let mut lane = Some(lane);
+        let mut next = vec![];
+        match offer {
+            Some(offer) => {
+                next.push(Effect::Send(ToTarget::Offer(offer)));
+                next.push(Effect::Timer(Duration::from_secs(30)));
+            }
+            None => {
+                let (to, effects) = state.step(Input::LaneBack, self.rules);
+                state = to;
+                next = effects;
+            }
+        }
+        let mut deadline: Option<Instant> = None;
+        let mut timer = Duration::MAX;
+        let mut sent_before = 0;
+        let mut told = Instant::now() - TELL;
+        let mut reconnected: Option<mpsc::Receiver<SourceLane>> = None;
+        loop {
+            let mut inputs = Vec::new();
+            for effect in std::mem::take(&mut next) {
+                match effect {
+                    Effect::Send(message) => {
+                        let ping = matches!(message, ToTarget::Offer(_)).then_some(ToTarget::Ping);
+                        if let Some(lane) = &lane {
+                            // The queue is short and the lane's time-outs bound the wait.
+                            for message in std::iter::once(message).chain(ping) {
+                                if matches!(message, ToTarget::Ping) {
+                                    self.pinged = Some(Instant::now());
+                                }
+                                if lane.say.send(message).await.is_err() {
+                                    inputs.push(Input::LaneLost);
+                                }
+                            }
+                        }
+                    }
+                    Effect::Round => order(&orders, Order::Round).await,
+                    Effect::StopAndCopy => order(&orders, Order::StopAndCopy).await,
+                    Effect::WriteGone => inputs.push(self.write_gone()),
+                    Effect::Timer(after) => {
+                        timer = after;
+                        deadline = Some(Instant::now() + after);
+                    }
+                    Effect::Undo(failure) => {
+                        // A full queue means a lane that does not move: closing it says the same.
+                        if let Some(lane) = lane.take()
+                            && lane.say.try_send(ToTarget::Abort { failure: failure.clone() }).is_ok()
+                        {
+                            tokio::spawn(lane.finish(RETRY));
+                        }
+                        // Without orders the engine's part ends, and what is frozen goes on.
+                        drop(orders.take());
+                        self.undone(failure, engine).await;
+                        return;
+                    }
+                    Effect::DropCopy => {
+                        order(&orders, Order::Kill).await;
+                        while !matches!(reports.recv().await, Some(Report::Killed) | None) {}
+                        drop(orders);
+                        self.done().await;
+                        return;
+                    }
+                    Effect::Reclaim(failure) => {
+                        let released = self.live.pod.client().ok(&Request::Release, &[]);
+                        if let Err(error) = released {
+                            tracing::error!(%error, "the session could not be released");
+                        }
+                        let _ = self.keeper.write(self.live.identity.generation, Entry::Reclaimed);
+                        drop(orders.take());
+                        let _ = engine.await;
+                        *self.keeper.unsettled.lock().unwrap_or_else(PoisonError::into_inner) = None;
+                        self.keeper.set_state(SessionState::Running);
+                        self.reply(Err(failure));
+                        return;
+                    }
+                    Effect::Reconnect => {
+                        lane = None;
+                        let (found, receive) = mpsc::channel(1);
+                        reconnected = Some(receive);
+                        let target = self.target.clone();
+                        tokio::spawn(async move {
+                            while !found.is_closed() {
+                                if let Ok(lane) = target.connect().await {
+                                    let _ = found.send(lane).await;
+                                    return;
+                                }
+                                tokio::time::sleep(RETRY).await;
+                            }
+                        });
+                    }
+                }
+            }
+            if inputs.is_empty() {
+                let active = matches!(state, State::PreCopy { .. } | State::Stopping | State::Offering);
+                let tick = if active { TELL } else { Duration::from_secs(3600) };
+                let until = deadline
+                    .map_or(Duration::from_secs(3600), |d| d.saturating_duration_since(Instant::now()));
+                let unconfirmed = self.answer.is_some()
+                    && matches!(state, State::Committed | State::Reconnecting | State::Asking);
+                tokio::select! {
+                    report = reports.recv(), if orders.is_some() => inputs.extend(self.reported(report)),
+                    heard = hear(&mut lane) => inputs.push(match heard {
+                        Some(ToSource::Pong) => {
+                            if let Some(at) = self.pinged.take() {
+                                self.round_trip = at.elapsed();
+                            }
+                            continue;
+                        }
+                        Some(message) => Input::Message(message),
+                        None => Input::LaneLost,
+                    }),
+                    _ = cancel.wait_for(|cancel| *cancel), if state_can_cancel(&state) => inputs.push(Input::Cancel),
+                    back = back(&mut reconnected) => {
+                        reconnected = None;
+                        if let Some(new) = back {
+                            lane = Some(new);
+                            inputs.push(Input::LaneBack);
+                        }
+                    }
+                    () = tokio::time::sleep(UNCONFIRMED), if unconfirmed => {
+                        self.reply(Err(Failure::new(
+                            Outcome::Unconfirmed,
+                            format!("The session went to {}, which has not confirmed it yet.", self.target.name),
+                        )
+                        .next("It is asked until it answers; nothing is lost meanwhile.")));
+                    }
+                    () = tokio::time::sleep(until), if deadline.is_some() => {
+                        let sent = self.sent.load(Ordering::Relaxed);
+                        if sent == sent_before {
+                            deadline = None;
+                            inputs.push(Input::Timeout);
+                        } else {
+                            // Something still moves: the time begins anew.
+                            sent_before = sent;
+                            deadline = Some(Instant::now() + timer);
+                        }
+                    }
+                    () = tokio::time::sleep(tick) => {}
+                }
+            }
+            for input in inputs {
+                let before = std::mem::discriminant(&state);
+                if input == Input::LaneLost {
+                    lane = None;
+                }
+                let (to, effects) = state.step(input, self.rules);
+                state = to;
+                next.extend(effects);
+                if std::mem::discriminant(&state) != before {
+                    self.enter(&state);
+                    told = Instant::now() - TELL;
+                }
+            }
+            if told.elapsed() >= TELL {
+                told = Instant::now();
+                let _ = progress.try_send(self.progress());
+            }
+        }
+    }
+
+    fn stage(&self) -> MoveStage {
+        self.stages.last().map_or(MoveStage::Offer, |(stage, _)| *stage)
+    }
+
+    fn progress(&self) -> MoveProgress {
+        let sent = self.sent.load(Ordering::Relaxed);
+        MoveProgress {
+            stage: self.stage(),
+            bytes_sent: sent,
+            bytes_total: self.bytes_total.max(sent),
+            elapsed_ms: self.begun.elapsed().as_millis() as u64,
+        }
+    }
+
+    fn enter(&mut self, state: &State) {
+        let stage = match state {
+            State::Offering => MoveStage::Offer,
+            State::PreCopy { .. } => MoveStage::PreCopy,
+            State::Stopping => MoveStage::StopAndCopy,
+            State::Sealed => MoveStage::Prepared,
+            State::Writing | State::Committed | State::Reconnecting | State::Asking => MoveStage::Commit,
+            State::Done => MoveStage::Activate,
+            State::Undone | State::Reclaimed => return,
+        };
+        if stage != self.stage() {
+            self.stages.push((stage, Instant::now()));
+            self.keeper.set_state(SessionState::Sending { to: self.target.name.clone(), stage });
+        }
+    }
+
+    fn reported(&mut self, report: Option<Report>) -> Option<Input> {
+        Some(match report {
+            Some(Report::Round(Ok(round))) => {
+                let bytes = round.bytes;
+                self.rounds.push(round);
+                Input::RoundDone(bytes)
+            }
+            Some(Report::Copied(Ok(copied))) => {
+                self.frozen_at = Some(copied.frozen_at);
+                self.checkpoint_bytes = self.rounds.iter().map(|r| r.bytes).sum::<u64>() + copied.bytes;
+                self.rounds.push(copied.round);
+                Input::Copied
+            }
+            Some(Report::Round(Err(failure)) | Report::Copied(Err(failure))) => Input::EngineFailed(failure),
+            Some(Report::Killed) => return None,
+            None => Input::EngineFailed(Failure::undone("The engine failed.")),
+        })
+    }
+
+    /// First the session is made to stay still whoever dies, then "gone" is written.
+    fn write_gone(&self) -> Input {
+        let client = self.live.pod.client();
+        if let Err(error) = client.ok(&Request::Hold, &[]) {
+            return Input::WriteFailed(failed("Holding the session", &error));
+        }
+        let entry = Entry::Gone { number: self.rules.number, to: self.target.name.clone() };
+        match self.keeper.write(self.live.identity.generation, entry) {
+            Ok(()) => Input::Written,
+            Err(failure) => {
+                let _ = client.ok(&Request::Release, &[]);
+                Input::WriteFailed(failure)
+            }
+        }
+    }
+
+    async fn undone(mut self, failure: Failure, engine: tokio::task::JoinHandle<()>) {
+        let _ = engine.await;
+        if let Err(failure) = self.keeper.write(self.live.identity.generation, Entry::SendUndone) {
+            tracing::warn!(%failure, "the undone move was not recorded");
+        }
+        self.keeper.set_state(SessionState::Running);
+        self.reply(Err(failure));
+    }
+
+    async fn done(mut self) {
+        let ended = Instant::now();
+        let report = self.report(ended);
+        let gone = SessionState::Sending { to: self.target.name.clone(), stage: MoveStage::Activate };
+        self.keeper.displays.stop(None);
+        self.keeper.set(away(&self.live, gone));
+        end_pod(self.live.pod.clone()).await;
+        self.live.drained().await;
+        self.keeper.log.close();
+        if let Err(failure) = self.keeper.write(self.live.identity.generation, Entry::SendDone) {
+            tracing::warn!(%failure, "the finished move was not recorded");
+        }
+        self.reply(Ok(report));
+        self.keeper.quit.send_replace(true);
+    }
+
+    fn report(&self, ended: Instant) -> MoveReport {
+        let half = self.round_trip.as_secs_f64() * 500.0;
+        let down = self.frozen_at.map_or(0.0, |at| (ended - at).as_secs_f64() * 1000.0);
+        let mut phases: Vec<(MoveStage, f64)> = Vec::new();
+        for (index, (stage, at)) in self.stages.iter().enumerate() {
+            let end = self.stages.get(index + 1).map_or(ended, |(_, next)| *next);
+            phases.push((*stage, (end - *at).as_secs_f64() * 1000.0));
+        }
+        MoveReport {
+            downtime_ms: (down - half).max(0.0),
+            downtime_uncertainty_ms: half,
+            total_ms: (ended - self.begun).as_millis() as u64,
+            phases,
+            rounds: self.rounds.clone(),
+            bytes_sent: self.sent.load(Ordering::Relaxed),
+            checkpoint_bytes: self.checkpoint_bytes,
+            connections_kept: 0,
+            connections_lost: 0,
+        }
+    }
+
+    fn reply(&mut self, answer: Result<MoveReport, Failure>) {
+        if let Some(waiting) = self.answer.take() {
+            let _ = waiting.send(answer);
+        }
+    }
+}
+
+fn state_can_cancel(state: &State) -> bool {
+    matches!(state, State::Offering | State::PreCopy { .. } | State::Stopping | State::Sealed)
+}
+
+async fn order(orders: &Option<mpsc::Sender<Order>>, order: Order) {
+    if let Some(orders) = orders {
+        let _ = orders.send(order).await;
+    }
+}
+
+async fn hear(lane: &mut Option<SourceLane>) -> Option<ToSource> {
+    match lane {
+        Some(lane) => lane.hear.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn back(reconnected: &mut Option<mpsc::Receiver<SourceLane>>) -> Option<SourceLane> {
+    match reconnected {
+        Some(receive) => receive.recv().await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,92 @@
+//! The agent's part of a lane: a listener that passes connections on to a keeper, through a relay that
+//! can cut them.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use roam_api::keeper::{Reply, Request};
+use roam_keeper::wire;
+
+/// A way to a keeper.
+pub struct Way {
+    pub address: String,
+    /// Bytes that still pass in both directions together; below zero: any number.
+    budget: Arc<AtomicI64>,
+}
+
+impl Way {
+    /// To the keeper with this socket.
+    pub fn to(socket: PathBuf) -> Self {
+        let direct = TcpListener::bind("127.0.0.1:0").unwrap();
+        let direct_address = direct.local_addr().unwrap();
+        std::thread::spawn(move || {
+            for stream in direct.incoming() {
+                let Ok(mut stream) = stream else { return };
+                let mut token = [0; 16];
+                if stream.read_exact(&mut token).is_err() {
+                    continue;
+                }
+                let Ok(keeper) = UnixStream::connect(&socket) else { continue };
+                if wire::send(&keeper, &Request::Lane { token }, &[stream.as_fd()]).is_ok() {
+                    let _ = wire::receive::<Reply>(&keeper);
+                }
+            }
+        });
+        let relay = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = relay.local_addr().unwrap().to_string();
+        let budget = Arc::new(AtomicI64::new(-1));
+        let left = budget.clone();
+        std::thread::spawn(move || {
+            for from in relay.incoming() {
+                let Ok(from) = from else { return };
+                if left.load(Ordering::SeqCst) == 0 {
+                    continue; // cut
+                }
+                let Ok(to) = TcpStream::connect(direct_address) else { continue };
+                for (a, b) in [(&from, &to), (&to, &from)] {
+                    let (a, b, left) = (a.try_clone().unwrap(), b.try_clone().unwrap(), left.clone());
+                    std::thread::spawn(move || relay_bytes(a, b, &left));
+                }
+            }
+        });
+        Self { address, budget }
+    }
+
+    /// Lets so many more bytes pass, then cuts.
+    pub fn cut_after(&self, bytes: i64) {
+        self.budget.store(bytes, Ordering::SeqCst);
+    }
+
+    /// Lets everything pass again.
+    pub fn mend(&self) {
+        self.budget.store(-1, Ordering::SeqCst);
+    }
+}
+
+fn relay_bytes(mut from: TcpStream, mut to: TcpStream, left: &AtomicI64) {
+    let mut buffer = [0; 16 << 10];
+    loop {
+        let n = match from.read(&mut buffer) {
+            Ok(n) if n > 0 => n,
+            _ => break,
+        };
+        let before = left.load(Ordering::SeqCst);
+        if before >= 0 {
+            let pass = n.min(before as usize);
+            left.store(before - pass as i64, Ordering::SeqCst);
+            let _ = to.write_all(&buffer[..pass]);
+            if pass < n {
+                break;
+            }
+        } else if to.write_all(&buffer[..n]).is_err() {
+            break;
+        }
+    }
+    let _ = to.shutdown(std::net::Shutdown::Both);
+    let _ = from.shutdown(std::net::Shutdown::Both);
+}
