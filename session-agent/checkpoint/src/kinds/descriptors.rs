@@ -252,6 +252,13 @@ fn validate(image: &Descriptors) -> Result<(), Error> {
     if image.files.len() > MOST {
         return wrong("too many open files");
     }
+    for file in &image.files {
+        if let Kind::Epoll(epoll) = &file.kind
+            && !epoll.entries.iter().all(|e| (0..MOST as i32).contains(&e.number))
+        {
+            return wrong("an epoll waits for an impossible number");
+        }
+    }
     for table in &image.tables {
         let mut last = -1;
         for entry in &table.entries {
@@ -421,6 +428,37 @@ mod tests {
             let error = session.restore().unwrap_err();
             assert!(matches!(error, Error::Image(_)), "{error}");
         }
+    }
+
+    /// Any image that decodes is restored or refused; nothing panics, whatever the numbers say.
+    #[test]
+    fn garbled_images_never_panic() {
+        use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
+        let (a, b) = std::os::unix::net::UnixStream::pair().unwrap();
+        std::io::Write::write_all(&mut &a, b"queued").unwrap();
+        let (read, write) = nix::unistd::pipe().unwrap();
+        let epoll = Epoll::new(EpollCreateFlags::empty()).unwrap();
+        epoll.add(&read, EpollEvent::new(EpollFlags::EPOLLIN, 1)).unwrap();
+        let name = format!("roam-garbled-{}", std::process::id());
+        let name =
+            <std::os::unix::net::SocketAddr as std::os::linux::net::SocketAddrExt>::from_abstract_name(name);
+        let listener = std::os::unix::net::UnixListener::bind_addr(&name.unwrap()).unwrap();
+        let files = [a.as_fd(), b.as_fd(), read.as_fd(), write.as_fd(), epoll.0.as_fd(), listener.as_fd()];
+        let mut session = Session::of(&files);
+        let bytes = roam_api::codec::encode_section(session.image()).unwrap();
+        session.end_source();
+        drop(listener);
+        let mut restored = 0;
+        for at in 0..bytes.len() {
+            for value in [1, 3, 128, 255] {
+                let mut bytes = bytes.clone();
+                bytes[at] = value;
+                let Ok(image) = roam_api::codec::decode_section(&bytes) else { continue };
+                *session.image_mut() = image;
+                restored += usize::from(session.restore().is_ok());
+            }
+        }
+        assert!(restored > 0);
     }
 
     #[test]
