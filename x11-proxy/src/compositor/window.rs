@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use roam_api::display::{MAX_SIDE, Size, WindowId, WindowInfo, WindowKind};
+use x11rb::connection::Connection;
 use x11rb::protocol::xproto::{AtomEnum, Pixmap, Window};
 
 use super::tiles::Shadow;
@@ -84,7 +85,7 @@ pub(crate) fn describe(
     let kind = x.kind(window, tracked.popup);
     let parent = match properties.transient_for {
         Some(owner) if all.contains_key(&owner) => Some(owner),
-        _ if tracked.popup => popup_parent(window, tracked, all, active),
+        _ if tracked.popup => popup_parent(window, tracked, all, active, !x.conn.setup().resource_id_mask),
         _ => None,
     };
     let motif = x.words(window, x.atoms._MOTIF_WM_HINTS);
@@ -112,19 +113,22 @@ pub(crate) fn describe(
     }
 }
 
-/// The window that a popup belongs to if it names none: the one with the keyboard, else the one that
-/// it lies over.
+/// The window that a popup belongs to if it names none: one of the same program, the one with the
+/// keyboard first, else the one that it lies over. `program` is the mask of an id's bits that are
+/// the same for all windows of one X client.
 fn popup_parent(
     window: Window,
     popup: &Tracked,
     all: &BTreeMap<Window, Tracked>,
     active: Option<Window>,
+    program: u32,
 ) -> Option<Window> {
-    let managed = |w: &Window| all.get(w).is_some_and(|t| !t.popup);
-    active.filter(managed).or_else(|| {
-        let over = all.iter().filter(|(w, t)| **w != window && !t.popup);
-        over.max_by_key(|(_, t)| t.rect.intersection(popup.rect).area()).map(|(w, _)| *w)
-    })
+    let candidates = all.iter().filter(|(w, t)| **w != window && !t.popup);
+    let rank = |w: Window, t: &Tracked| {
+        let overlap = t.rect.intersection(popup.rect).area();
+        ((w ^ window) & program == 0, active == Some(w), overlap)
+    };
+    candidates.max_by_key(|(w, t)| rank(**w, t)).map(|(w, _)| *w)
 }
 
 #[cfg(test)]
@@ -150,14 +154,17 @@ mod tests {
     }
 
     #[test]
-    fn a_popup_belongs_to_the_active_window_else_to_the_one_below_it() {
+    fn a_popup_belongs_to_its_program_then_to_the_active_window_then_to_the_one_below_it() {
         let mut all = BTreeMap::new();
-        all.insert(1, tracked(Rect::new(0, 0, 100, 100), false));
-        all.insert(2, tracked(Rect::new(200, 0, 100, 100), false));
+        all.insert(0x101, tracked(Rect::new(0, 0, 100, 100), false));
+        all.insert(0x102, tracked(Rect::new(200, 0, 100, 100), false));
+        all.insert(0x201, tracked(Rect::new(200, 0, 100, 100), false));
         let menu = tracked(Rect::new(210, 20, 50, 150), true);
-        assert_eq!(popup_parent(3, &menu, &all, Some(1)), Some(1));
-        assert_eq!(popup_parent(3, &menu, &all, Some(9)), Some(2));
-        assert_eq!(popup_parent(3, &menu, &all, None), Some(2));
+        let parent = |active| popup_parent(0x103, &menu, &all, active, 0xff00);
+        assert_eq!(parent(Some(0x101)), Some(0x101));
+        assert_eq!(parent(Some(0x201)), Some(0x102));
+        assert_eq!(parent(None), Some(0x102));
+        assert_eq!(popup_parent(0x301, &menu, &all, Some(0x201), 0xff00), Some(0x201));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use roam_api::display::{KeyAction, Point, ToDisplay, WindowId};
 use winit::event::{ElementState, KeyEvent, MouseButton, MouseScrollDelta, WindowEvent};
-use winit::keyboard::{ModifiersState, PhysicalKey};
+use winit::keyboard::{Key, ModifiersState, NamedKey, PhysicalKey};
 
 use super::shown::Shown;
 use super::stream::Sender;
@@ -58,9 +58,10 @@ impl Input {
         let window = shown.id();
         match event {
             WindowEvent::ModifiersChanged(modifiers) => self.modifiers = modifiers.state(),
-            // Keys that were already down when the window got the keyboard were meant for others.
+            // Keys that were already down when the window got the keyboard were meant for others; but
+            // Ctrl and its like change what is done here.
             WindowEvent::KeyboardInput { event, is_synthetic, .. }
-                if !(*is_synthetic && event.state == ElementState::Pressed) =>
+                if !is_synthetic || event.state == ElementState::Released || is_modifier(event) =>
             {
                 self.on_key(event);
             }
@@ -154,6 +155,11 @@ impl Input {
             self.send(ToDisplay::Button { at_ms, point: self.last, button, pressed: false });
         }
     }
+}
+
+fn is_modifier(event: &KeyEvent) -> bool {
+    use NamedKey::{Alt, Control, Hyper, Meta, Shift, Super};
+    matches!(event.logical_key, Key::Named(Alt | Control | Hyper | Meta | Shift | Super))
 }
 
 fn point(shown: &Shown) -> Point {

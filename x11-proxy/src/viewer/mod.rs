@@ -187,7 +187,11 @@ impl ApplicationHandler<Wake> for Viewer {
                 self.place_popups(window);
             }
             WindowEvent::Moved(_) => self.place_popups(window),
-            WindowEvent::Focused(true) => self.focus = Some(window),
+            WindowEvent::Focused(true) => {
+                self.focus = Some(window);
+                // At once, so that the click that comes with it finds the window focused.
+                self.tell_focus();
+            }
             WindowEvent::Focused(false) => {
                 if self.focus == Some(window) {
                     self.focus = None;
@@ -206,6 +210,12 @@ impl ApplicationHandler<Wake> for Viewer {
 
     fn about_to_wait(&mut self, _: &ActiveEventLoop) {
         // Only where the keyboard ended up counts: from one window to the next it passes nobody.
+        self.tell_focus();
+    }
+}
+
+impl Viewer {
+    fn tell_focus(&mut self) {
         if self.focus == self.focus_told {
             return;
         }
@@ -219,9 +229,7 @@ impl ApplicationHandler<Wake> for Viewer {
         self.input.send(ToDisplay::Focus(self.focus));
         self.tell_copied();
     }
-}
 
-impl Viewer {
     fn on_message(&mut self, event_loop: &ActiveEventLoop, message: ToViewer) -> Result<()> {
         match message {
             ToViewer::Window(info) => self.on_window(event_loop, info)?,
