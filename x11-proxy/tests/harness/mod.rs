@@ -286,13 +286,25 @@ impl Desk {
         self.conn.flush().unwrap();
     }
 
-    /// Waits until a window manager is there.
+    /// Waits until a window manager works: one that has only just announced itself may lose the first
+    /// request, so a window of our own is shown until it is seen.
     pub fn managed(&self) {
         let check = self.atom("_NET_SUPPORTING_WM_CHECK");
         self.until("a window manager", |desk| {
             let reply = desk.conn.get_property(false, desk.root, check, AtomEnum::ANY, 0, 1).unwrap();
             (reply.reply().unwrap().value_len > 0).then_some(())
         });
+        let probe = self.conn.generate_id().unwrap();
+        let class = WindowClass::INPUT_OUTPUT;
+        self.conn
+            .create_window(0, probe, self.root, 0, 0, 50, 50, 0, class, 0, &CreateWindowAux::new())
+            .unwrap();
+        self.until("a managed window", |desk| {
+            desk.conn.map_window(probe).unwrap();
+            desk.is_viewable(probe).then_some(())
+        });
+        self.conn.destroy_window(probe).unwrap();
+        self.conn.flush().unwrap();
     }
 }
 
