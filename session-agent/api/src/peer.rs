@@ -7,7 +7,7 @@
 //! ```
 //! Every stream begins with one [`Request`]. A machine that is not paired may say
 //! [`Request::Hello`], [`Request::PairBegin`], [`Request::PairProve`] and [`Request::PairConfirm`];
-//! anything else gets [`Reply::Failed`] and nothing more. For [`Request::Act`] the answers are those
+//! anything else gets [`Reply::NotPaired`] and nothing more. For [`Request::Act`] the answers are those
 //! of [`crate::agent`]; for [`Request::Attach`], after [`Reply::Ok`], [`crate::display`] messages
 //! flow both ways. Closing a stream cancels what it asked for, where that is still possible.
 
@@ -59,6 +59,11 @@ pub enum Request {
     },
     /// Take this session. Answered by [`Reply::Ready`].
     Offer(Offer),
+    /// What I offered does not come: end the keeper that waits for it. Answered by [`Reply::Ok`].
+    Withdraw {
+        /// Which.
+        session: SessionId,
+    },
     /// Show me this session's windows. After [`Reply::Ok`] the stream carries display messages.
     Attach {
         /// Which.
@@ -162,6 +167,8 @@ pub enum Reply {
         /// TCP port of my lane listener.
         lane_port: u16,
     },
+    /// You are not paired with me.
+    NotPaired,
     /// No.
     Failed(Failure),
 }

@@ -9,18 +9,20 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use roam_api::agent::{Answer, Input, Reply};
 use roam_api::error::Failure;
 use roam_api::keeper::{Answer as KeeperAnswer, Reply as KeeperReply, Request as KeeperRequest};
-use roam_api::peer::Action;
+use roam_api::peer::{self, Action};
 use roam_api::session::{MachineKey, SessionId};
 use roam_link::frames;
 
 use super::keeper::{Keeper, broken, unexpected};
+use super::permissions::Deed;
 use super::serve::{Channel, gone};
 use super::table::Place;
-use super::{Agent, requests};
+use super::{Agent, moves, network, requests, viewers};
 use crate::paths::private_folder;
 
 /// Who asks.
@@ -41,15 +43,46 @@ pub async fn serve(
     hops: u8,
     mut channel: Channel,
 ) {
-    let _ = (origin, hops);
+    let result = match allowed(agent, origin, &id, &action) {
+        Ok(()) => act(agent, origin, id, action, hops, &mut channel).await,
+        Err(failure) => Err(failure),
+    };
+    channel.finish(result).await;
+}
+
+fn allowed(agent: &Agent, origin: Origin, id: &SessionId, action: &Action) -> Result<(), Failure> {
+    let Origin::Peer(machine) = origin else { return Ok(()) };
+    agent.may(machine, Deed::Use, id)?;
+    match action {
+        // Files of this machine are named by its own people.
+        Action::Park { file: Some(_) } => {
+            Err(Failure::refused("From another machine a session can't be parked in a file of one's choice.")
+                .next("Leave --to away."))
+        }
+        Action::Exec { argv } if argv.is_empty() => Err(Failure::wrong_use("There is no command to run.")),
+        _ => Ok(()),
+    }
+}
+
+async fn act(
+    agent: &Arc<Agent>,
+    origin: Origin,
+    id: SessionId,
+    action: Action,
+    hops: u8,
+    channel: &mut Channel,
+) -> Result<Answer, Failure> {
     let place = agent.core().table.place(&id);
-    let result = match (action, place) {
+    match (action, place) {
         (_, None) => Err(Failure::wrong_use("The session is not known here any more.")
             .next("`roam list` shows the sessions.")),
-        (Action::Wait, _) => wait(agent, id, &mut channel).await,
-        (_, Some(Place::There(_))) => Err(Failure::unreachable("The session's machine can't be reached.")),
-        (Action::Log { follow }, Some(Place::Here)) => log(agent, id, follow, &mut channel).await,
-        (Action::Exec { argv }, Some(Place::Here)) => exec(agent, id, argv, &mut channel).await,
+        (Action::Wait, Some(_)) if origin == Origin::Local => wait(agent, id, channel).await,
+        (action, Some(Place::There(machine))) => {
+            forward(agent, origin, machine, id, action, hops, channel).await
+        }
+        (Action::Wait, Some(_)) => wait(agent, id, channel).await,
+        (Action::Log { follow }, Some(Place::Here)) => log(agent, id, follow, channel).await,
+        (Action::Exec { argv }, Some(Place::Here)) => exec(agent, id, argv, channel).await,
         (Action::Stop, Some(Place::Here)) => to_the_end(agent, id, stop).await,
         (Action::Stop, Some(Place::Ended(_))) => Ok(Answer::Ok),
         (Action::Park { file }, Some(Place::Here)) => {
@@ -58,9 +91,106 @@ pub async fn serve(
         (Action::Resume, Some(Place::Parked(_))) => {
             to_the_end(agent, id, |agent, id| async move { requests::resume(&agent, id).await }).await
         }
+        (Action::Send { to, cold }, Some(Place::Here)) => moves::send(agent, id, to, cold, channel).await,
+        (Action::CancelSend, Some(Place::Here)) => {
+            moves::cancel(agent, &id);
+            Ok(Answer::Ok)
+        }
+        (Action::Hide { on }, Some(Place::Here)) => viewers::hide(agent, id, on).await,
         (action, Some(place)) => Err(does_not_fit(agent, id, &action, &place)),
+    }
+}
+
+/// Asks the machine that has the session, or knows who has it.
+async fn forward(
+    agent: &Arc<Agent>,
+    origin: Origin,
+    machine: MachineKey,
+    id: SessionId,
+    action: Action,
+    hops: u8,
+    channel: &mut Channel,
+) -> Result<Answer, Failure> {
+    if hops == 0 || origin == Origin::Peer(machine) {
+        return Err(Failure::wrong_use("Nobody knows where the session is now.")
+            .next("`roam list` shows the sessions that can be reached."));
+    }
+    let sends = match &action {
+        Action::Send { to, .. } => Some(*to),
+        _ => None,
     };
-    channel.finish(result).await;
+    if let Some(to) = sends {
+        let mut core = agent.core();
+        let name = core.table.info(&id).map(|info| info.name.clone()).unwrap_or_default();
+        let to = if to == agent.key() { agent.name.clone() } else { core.machines.name(&to) };
+        let shown = moves::first(name, core.machines.name(&machine), to);
+        core.moves.begin(id, shown, None);
+    }
+    let takes_input = matches!(action, Action::Exec { .. });
+    let request = peer::Request::Act { session: id, action, hops: hops - 1 };
+    let result = match network::open(agent, machine, &request).await {
+        Ok(stream) => relay(agent, machine, id, stream, takes_input, channel).await,
+        Err(failure) => Err(failure),
+    };
+    if sends.is_some() {
+        let end = match &result {
+            Ok(Answer::Moved { report: Some(report), .. }) => Some(Ok(report.clone())),
+            Err(failure) => Some(Err(failure.clone())),
+            Ok(_) => None,
+        };
+        agent.change(|core| match end {
+            Some(end) => core.moves.end(&id, end, Instant::now()),
+            None => core.moves.forget(&id),
+        });
+    }
+    result
+}
+
+async fn relay(
+    agent: &Agent,
+    machine: MachineKey,
+    id: SessionId,
+    (mut say, mut hear): network::Stream,
+    takes_input: bool,
+    channel: &mut Channel,
+) -> Result<Answer, Failure> {
+    let Channel { reader, writer } = channel;
+    let input = async {
+        if !takes_input {
+            let _ = tokio::io::AsyncReadExt::read(reader, &mut [0]).await;
+            return;
+        }
+        while let Ok(Some(input)) = frames::read::<Input>(reader).await {
+            if frames::write(&mut say, &input).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    };
+    let output = async {
+        loop {
+            match frames::expect(&mut hear).await {
+                Ok(Reply::Done(answer)) => return Ok(answer),
+                Ok(Reply::Failed(failure)) => return Err(failure),
+                Ok(reply) => {
+                    if let Reply::Progress(progress) = &reply {
+                        agent.change(|core| core.moves.progress(&id, progress));
+                    }
+                    frames::write(writer, &reply).await.map_err(|_| gone())?;
+                }
+                Err(error) => {
+                    let name = agent.core().machines.name(&machine);
+                    return Err(Failure::unreachable(format!("{name} can't be reached any more: {error}."))
+                        .next(
+                            "What was begun there may go on; `roam list` shows it when the machine is back.",
+                        ));
+                }
+            }
+        }
+    };
+    tokio::select! {
+        result = output => result,
+        () = input => Err(gone()),
+    }
 }
 
 fn does_not_fit(agent: &Agent, id: SessionId, action: &Action, place: &Place) -> Failure {

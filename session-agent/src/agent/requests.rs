@@ -3,17 +3,19 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use roam_api::agent::{Answer, Reply, Request, Snapshot};
 use roam_api::error::Failure;
 use roam_api::keeper::{Identity, Request as KeeperRequest};
 use roam_api::peer::Action;
-use roam_api::session::{SessionId, SessionSpec};
+use roam_api::session::{MachineKey, SessionId, SessionSpec};
 
 use super::keeper::{Keeper, unexpected};
+use super::machines::Meant;
 use super::serve::Channel;
 use super::table::Place;
-use super::{Agent, doctor, spawn, watch};
+use super::{Agent, doctor, pair, spawn, viewers, watch};
 
 /// The most that a session's command line and environment may take together, in bytes.
 const MAX_SPEC: usize = 2 << 20;
@@ -40,11 +42,39 @@ pub fn action(agent: &Agent, request: &Request) -> Result<Option<(SessionId, Act
             (session, Action::Park { file: file.clone() })
         }
         Request::CancelSend { session } => (session, Action::CancelSend),
+        Request::Send { session, machine, cold } => {
+            let core = agent.core();
+            let to = match core.machines.resolve(machine)? {
+                Meant::Here => agent.key(),
+                _ => core.machines.resolve_peer(machine)?,
+            };
+            (session, Action::Send { to, cold: *cold })
+        }
+        Request::Hide { session, on } => (session, Action::Hide { on: machine(agent, on.as_deref())? }),
         Request::Resume { what } if !what.starts_with('/') => (what, Action::Resume),
         _ => return Ok(None),
     };
     let id = agent.core().table.resolve(session)?;
     Ok(Some((id, action)))
+}
+
+/// The machine that a person means, this one included.
+fn machine(agent: &Agent, text: Option<&str>) -> Result<Option<MachineKey>, Failure> {
+    let Some(text) = text else { return Ok(None) };
+    let core = agent.core();
+    match core.machines.resolve(text)? {
+        Meant::Here => Ok(Some(agent.key())),
+        _ => core.machines.resolve_peer(text).map(Some),
+    }
+}
+
+/// Notes what a person here asked for, where that says yes to a question in advance.
+pub fn noted(agent: &Agent, id: SessionId, action: &Action) {
+    if matches!(action, Action::Send { to, .. } if *to == agent.key()) {
+        let mut core = agent.core();
+        core.fetched.retain(|_, at| at.elapsed().as_secs() < 600);
+        core.fetched.insert(id, Instant::now());
+    }
 }
 
 /// Carries out a request.
@@ -55,7 +85,20 @@ pub async fn handle(agent: Arc<Agent>, request: Request) -> Result<Answer, Failu
     match request {
         Request::Run(spec) => run(&agent, spec).await,
         Request::List => Ok(Answer::Sessions(agent.core().table.list())),
+        Request::Machines => Ok(Answer::Machines(agent.core().machines.list())),
         Request::Resume { what } => resume_file(&agent, what).await,
+        Request::Show { session, on, view_only } => {
+            let on = machine(&agent, on.as_deref())?.filter(|key| *key != agent.key());
+            let id = agent.core().table.resolve(&session)?;
+            viewers::show(&agent, id, on, view_only).await
+        }
+        Request::Pair { machine, code } => pair::pair(&agent, machine, code).await,
+        Request::Unpair { machine } => pair::unpair(&agent, &machine).await,
+        Request::Allow { machine, changes } => pair::allow(&agent, &machine, &changes),
+        Request::Answer { question, yes } => match agent.change(|core| core.answer(question, yes)) {
+            true => Ok(Answer::Ok),
+            false => Err(Failure::refused("Nobody waits for that answer any more.")),
+        },
         Request::Doctor => tokio::task::spawn_blocking(doctor::run)
             .await
             .map(Answer::Doctor)
@@ -86,8 +129,16 @@ pub async fn watch(agent: &Agent, channel: &mut Channel) {
 
 /// Everything the app shows.
 fn snapshot(agent: &Agent) -> Snapshot {
-    let core = agent.core();
-    Snapshot { machine: agent.name.clone(), sessions: core.table.list(), ..Snapshot::default() }
+    let mut core = agent.core();
+    let now = Instant::now();
+    Snapshot {
+        machine: agent.name.clone(),
+        sessions: core.table.list(),
+        machines: core.machines.list(),
+        moves: core.moves.list(now),
+        questions: core.questions(),
+        pairing_code: core.pairing.code(now).map(|(code, name)| (code.to_owned(), name.to_owned())),
+    }
 }
 
 async fn run(agent: &Arc<Agent>, mut spec: SessionSpec) -> Result<Answer, Failure> {
@@ -95,9 +146,14 @@ async fn run(agent: &Arc<Agent>, mut spec: SessionSpec) -> Result<Answer, Failur
     let program = spec.argv[0].clone();
     spec.name = agent.core().table.promise(&spec.name, &program)?;
     let name = spec.name.clone();
+    let screen = spec.screen;
     let started = start(agent, spec).await;
     agent.core().table.keep_promise(&name);
-    started.map(|()| Answer::Started { name })
+    let id = started?;
+    if screen && let Err(failure) = viewers::show_here(agent, id, false, None).await {
+        tracing::info!(%failure, session = name, "a started session is not shown here");
+    }
+    Ok(Answer::Started { name })
 }
 
 fn check(spec: &SessionSpec) -> Result<(), Failure> {
@@ -117,12 +173,13 @@ fn check(spec: &SessionSpec) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn start(agent: &Arc<Agent>, spec: SessionSpec) -> Result<(), Failure> {
+async fn start(agent: &Arc<Agent>, spec: SessionSpec) -> Result<SessionId, Failure> {
     let id = SessionId { home: agent.key(), number: rand::random() };
     let identity = identity(agent, id, 1, agent.name.clone());
     let runtime = agent.paths.session_runtime(&id);
     let state = agent.paths.session_state(&id);
-    first_request(agent, &runtime, &state, &KeeperRequest::Start { identity, spec }).await
+    first_request(agent, &runtime, &state, &KeeperRequest::Start { identity, spec }).await?;
+    Ok(id)
 }
 
 /// Who a session is when it is hosted here.
@@ -197,6 +254,11 @@ pub async fn resume(agent: &Arc<Agent>, id: SessionId) -> Result<Answer, Failure
     first_request(agent, &runtime, &agent.paths.session_state(&id), &request).await?;
     agent.change(|core| core.table.unpark(&id));
     agent.remember();
+    if info.screen
+        && let Err(failure) = viewers::show_here(agent, id, false, None).await
+    {
+        tracing::info!(%failure, session = info.name, "a woken session is not shown here");
+    }
     Ok(Answer::Started { name: info.name })
 }
 

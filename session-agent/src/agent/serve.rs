@@ -111,6 +111,9 @@ pub async fn run(agent: Arc<Agent>, listener: UnixListener) -> Result<(), Failur
     }
     let _ = fs::remove_file(agent.paths.agent_socket());
     agent.remember();
+    agent.ending.notify_one();
+    let _ = tokio::time::timeout(Duration::from_secs(1), agent.ended.notified()).await;
+    agent.network.endpoint.close().await;
     tracing::info!("the agent ends; sessions go on");
     Ok(())
 }
@@ -141,6 +144,7 @@ async fn serve(agent: Arc<Agent>, stream: UnixStream, quit: &tokio::sync::Notify
         Request::Watch => requests::watch(&agent, &mut channel).await,
         request => match requests::action(&agent, &request) {
             Ok(Some((session, action))) => {
+                requests::noted(&agent, session, &action);
                 let origin = actions::Origin::Local;
                 actions::serve(&agent, origin, session, action, roam_api::peer::MAX_HOPS, channel).await;
             }

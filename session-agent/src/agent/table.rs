@@ -257,6 +257,12 @@ impl Table {
         }
     }
 
+    /// What the keeper of this machine says of a session, also while it only arrives.
+    #[must_use]
+    pub fn here(&self, id: &SessionId) -> Option<&SessionInfo> {
+        self.here.get(id)
+    }
+
     /// All sessions that live, here and elsewhere, in a steady order.
     #[must_use]
     pub fn list(&self) -> Vec<SessionInfo> {

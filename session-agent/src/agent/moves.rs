@@ -1,0 +1,381 @@
+//! The source's side of a move, as far as it is the agent's: find the target, get its leave, tell
+//! the keeper to go, and tell everyone who asks how far it is.
+//!
+//! A move runs in a task of its own. Whoever asked for it may cancel by leaving; whoever only joined
+//! may not. What became of it is the keeper's word; if the keeper dies over it, the one that adopts
+//! the pod knows from the journal, and the session's place says how it came out.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use roam_api::agent::{Answer, MoveInfo, Reply};
+use roam_api::error::{Failure, Outcome};
+use roam_api::keeper::{Answer as KeeperAnswer, Reply as KeeperReply, Request as KeeperRequest};
+use roam_api::peer::{self, Offer};
+use roam_api::session::{
+    MachineKey, MoveProgress, MoveReport, MoveStage, SessionId, SessionInfo, SessionState,
+};
+use tokio::sync::watch;
+
+use super::keeper::{Keeper, unexpected};
+use super::serve::{Channel, gone};
+use super::table::Place;
+use super::{Agent, network, offers, viewers};
+
+/// How long the end of a move is shown.
+pub const SHOWN_AFTER: Duration = Duration::from_secs(60);
+/// How many moves are remembered at a time.
+const MAX_SHOWN: usize = 64;
+/// How long a new keeper may take to say what became of a move that its predecessor died over.
+const SETTLE_TIME: Duration = Duration::from_secs(40);
+
+/// All moves that are shown. Pure.
+#[derive(Debug, Default)]
+pub struct Moves {
+    list: Vec<Record>,
+}
+
+#[derive(Debug)]
+struct Record {
+    id: SessionId,
+    info: MoveInfo,
+    ended_at: Option<Instant>,
+    /// For a move that this agent runs: its watchers, and how to cancel it.
+    run: Option<Run>,
+}
+
+/// A handle to a move that this agent runs.
+#[derive(Debug, Clone)]
+pub struct Run {
+    target: MachineKey,
+    progress: watch::Receiver<MoveInfo>,
+    cancel: Arc<tokio::sync::Notify>,
+}
+
+impl Moves {
+    /// A move began.
+    pub fn begin(&mut self, id: SessionId, info: MoveInfo, run: Option<Run>) {
+        self.list.retain(|record| record.id != id);
+        if self.list.len() >= MAX_SHOWN {
+            self.list.remove(0);
+        }
+        self.list.push(Record { id, info, ended_at: None, run });
+    }
+
+    /// A move went on.
+    pub fn progress(&mut self, id: &SessionId, progress: &MoveProgress) {
+        if let Some(record) = self.list.iter_mut().find(|r| r.id == *id && r.ended_at.is_none()) {
+            record.info.progress = progress.clone();
+        }
+    }
+
+    /// A move ended.
+    pub fn end(&mut self, id: &SessionId, end: Result<MoveReport, Failure>, now: Instant) {
+        if let Some(record) = self.list.iter_mut().find(|r| r.id == *id && r.ended_at.is_none()) {
+            record.info.end = Some(end);
+            record.ended_at = Some(now);
+            record.run = None;
+        }
+    }
+
+    /// Nothing had to be moved.
+    pub fn forget(&mut self, id: &SessionId) {
+        self.list.retain(|record| record.id != *id);
+    }
+
+    /// The move of this session that this agent runs now.
+    #[must_use]
+    pub fn running(&self, id: &SessionId) -> Option<Run> {
+        self.list.iter().find(|record| record.id == *id).and_then(|record| record.run.clone())
+    }
+
+    /// What the app shows; drops what is too old.
+    pub fn list(&mut self, now: Instant) -> Vec<MoveInfo> {
+        self.list.retain(|r| r.ended_at.is_none_or(|at| now.saturating_duration_since(at) < SHOWN_AFTER));
+        self.list.iter().map(|record| record.info.clone()).collect()
+    }
+}
+
+/// The first sign of a move.
+#[must_use]
+pub fn first(session: String, from: String, to: String) -> MoveInfo {
+    let progress = MoveProgress { stage: MoveStage::Offer, bytes_sent: 0, bytes_total: 0, elapsed_ms: 0 };
+    MoveInfo { session, from, to, progress, end: None }
+}
+
+/// Moves a session of this machine, and tells the client how far it is.
+///
+/// # Errors
+/// Why it did not move, and whether anything changed.
+pub async fn send(
+    agent: &Arc<Agent>,
+    id: SessionId,
+    to: MachineKey,
+    cold: bool,
+    channel: &mut Channel,
+) -> Result<Answer, Failure> {
+    if to == agent.key() {
+        return Ok(Answer::Moved { from: agent.name.clone(), to: agent.name.clone(), report: None });
+    }
+    let (mut run, ours) = start(agent, id, to, cold)?;
+    let from = agent.name.clone();
+    let to = agent.core().machines.name(&to);
+    let mut told: Option<MoveProgress> = None;
+    loop {
+        let now = run.progress.borrow_and_update().clone();
+        if told.as_ref() != Some(&now.progress) {
+            if channel.say(&Reply::Progress(now.progress.clone())).await.is_err() && ours {
+                run.cancel.notify_one();
+                return Err(gone());
+            }
+            told = Some(now.progress);
+        }
+        match now.end {
+            Some(Ok(report)) => return Ok(Answer::Moved { from, to, report: Some(report) }),
+            Some(Err(failure)) => return Err(failure),
+            None => {}
+        }
+        tokio::select! {
+            changed = run.progress.changed() => if changed.is_err() {
+                return Err(Failure::undone("The agent failed inside. Its log says more."));
+            },
+            () = channel.closed() => {
+                if ours {
+                    run.cancel.notify_one();
+                }
+                return Err(gone());
+            }
+        }
+    }
+}
+
+/// Asks a running move to stop. Without effect if there is none, or after its commit.
+pub fn cancel(agent: &Agent, id: &SessionId) {
+    if let Some(run) = agent.core().moves.running(id) {
+        run.cancel.notify_one();
+    }
+}
+
+fn start(agent: &Arc<Agent>, id: SessionId, to: MachineKey, cold: bool) -> Result<(Run, bool), Failure> {
+    let mut core = agent.core();
+    let to_name = core.machines.name(&to);
+    if core.machines.peer(&to).is_none() {
+        return Err(Failure::refused(format!("{} is not paired with {to_name}.", agent.name))
+            .next(format!("Pair them first, on {}: roam pair {to_name}.", agent.name)));
+    }
+    let info = core.table.info(&id).cloned().ok_or_else(|| Failure::wrong_use("The session is gone."))?;
+    if let Some(run) = core.moves.running(&id) {
+        return if run.target == to {
+            Ok((run, false))
+        } else {
+            Err(Failure::refused(format!("{} is on its way to another machine already.", info.name))
+                .next("Wait until it is there, or cancel that first."))
+        };
+    }
+    let shown = first(info.name.clone(), agent.name.clone(), to_name);
+    let (tell, progress) = watch::channel(shown.clone());
+    let run = Run { target: to, progress, cancel: Arc::new(tokio::sync::Notify::new()) };
+    core.moves.begin(id, shown, Some(run.clone()));
+    drop(core);
+    agent.change(|_| ());
+    let (agent, cancel) = (agent.clone(), run.cancel.clone());
+    tokio::spawn(async move {
+        let end = carry_out(&agent, &info, to, cold, &tell, &cancel).await;
+        let end = if end.is_err() { settle(&agent, &info, to, end).await } else { end };
+        if let Err(failure) = &end {
+            tracing::info!(session = info.name, %failure, "a move failed");
+        }
+        agent.change(|core| core.moves.end(&id, end.clone(), Instant::now()));
+        tell.send_modify(|shown| shown.end = Some(end));
+        tokio::time::sleep(SHOWN_AFTER).await;
+        agent.change(|_| ());
+    });
+    Ok((run, true))
+}
+
+async fn carry_out(
+    agent: &Arc<Agent>,
+    info: &SessionInfo,
+    to: MachineKey,
+    cold: bool,
+    tell: &watch::Sender<MoveInfo>,
+    cancel: &tokio::sync::Notify,
+) -> Result<MoveReport, Failure> {
+    let id = info.id;
+    let shown_here = info.shown_on.iter().find(|shown| shown.machine == agent.name);
+    let offer = Offer { info: info.clone(), show: shown_here.map(|shown| shown.view_only) };
+    // A person over there may have to be asked first.
+    let limit = offers::PERSON_TIME + network::ANSWER_TIME;
+    let request = peer::Request::Offer(offer);
+    let offered = tokio::select! {
+        offered = network::ask(agent, to, &request, limit) => offered,
+        () = cancel.notified() => {
+            withdraw(agent, to, id);
+            return Err(cancelled(info));
+        }
+    };
+    let (lane, lane_port) = match offered {
+        Ok(peer::Reply::Ready { lane, lane_port }) => (lane, lane_port),
+        Ok(_) => return Err(Failure::refused("The other machine gave an answer that does not fit.")),
+        Err(failure) => {
+            if failure.outcome == Outcome::Unreachable {
+                withdraw(agent, to, id);
+            }
+            return Err(failure);
+        }
+    };
+    let (to_name, mut addresses) = {
+        let core = agent.core();
+        (core.machines.name(&to), core.machines.addresses(&to))
+    };
+    // Where the link is just now comes first.
+    if let Some(link) = agent.network.link(&to) {
+        addresses.insert(0, link.remote());
+    }
+    let mut lanes: Vec<String> = vec![];
+    for mut address in addresses {
+        address.set_port(lane_port);
+        let text = address.to_string();
+        if !lanes.contains(&text) {
+            lanes.push(text);
+        }
+    }
+    let request = KeeperRequest::Send { to: to_name.clone(), to_key: to, addresses: lanes, lane, cold };
+    let runtime = agent.paths.session_runtime(&id);
+    let result = ask_keeper(agent, &runtime, &id, &request, tell, cancel).await;
+    match &result {
+        Ok(_) => {
+            agent.change(|core| core.table.moved_away(&id, to, &to_name, info.generation + 1));
+            agent.remember();
+            viewers::left(agent, &id);
+        }
+        Err(failure) if failure.outcome != Outcome::Unconfirmed => withdraw(agent, to, id),
+        Err(_) => {}
+    }
+    result
+}
+
+async fn ask_keeper(
+    agent: &Agent,
+    runtime: &std::path::Path,
+    id: &SessionId,
+    request: &KeeperRequest,
+    tell: &watch::Sender<MoveInfo>,
+    cancel: &tokio::sync::Notify,
+) -> Result<MoveReport, Failure> {
+    let mut keeper = Keeper::connect(runtime).await?;
+    keeper.say(request).await?;
+    let mut cancelling = false;
+    loop {
+        let reply = tokio::select! {
+            reply = keeper.hear() => reply?,
+            () = cancel.notified(), if !cancelling => {
+                cancelling = true;
+                if let Ok(mut other) = Keeper::connect(runtime).await {
+                    let _ = other.ask(&KeeperRequest::CancelSend).await;
+                }
+                continue;
+            }
+        };
+        match reply {
+            KeeperReply::Progress(progress) => {
+                agent.change(|core| core.moves.progress(id, &progress));
+                tell.send_modify(|shown| shown.progress = progress);
+            }
+            KeeperReply::Done(KeeperAnswer::Moved(report)) => return Ok(report),
+            KeeperReply::Done(other) => return Err(unexpected(&other)),
+            KeeperReply::Failed(failure) => return Err(failure),
+            KeeperReply::Info(_) | KeeperReply::Output { .. } => {}
+        }
+    }
+}
+
+/// After a keeper died over a move: waits until it is clear who has the session.
+async fn settle(
+    agent: &Agent,
+    info: &SessionInfo,
+    to: MachineKey,
+    end: Result<MoveReport, Failure>,
+) -> Result<MoveReport, Failure> {
+    let mut changes = agent.changes();
+    let settled = async {
+        loop {
+            changes.mark_unchanged();
+            let state = {
+                let core = agent.core();
+                (core.table.place(&info.id), core.table.info(&info.id).map(|info| info.state.clone()))
+            };
+            match state {
+                (Some(Place::Here), Some(SessionState::Sending { .. } | SessionState::Starting)) => {}
+                (Some(place), _) => return Some(place),
+                (None, _) => return None,
+            }
+            if changes.changed().await.is_err() {
+                return None;
+            }
+        }
+    };
+    match tokio::time::timeout(SETTLE_TIME, settled).await {
+        Ok(Some(Place::There(machine))) if machine == to => Err(Failure::new(
+            Outcome::Unconfirmed,
+            format!(
+                "{} runs on {} now, but how the move went is not known.",
+                info.name,
+                agent.core().machines.name(&to)
+            ),
+        )),
+        _ => end,
+    }
+}
+
+fn cancelled(info: &SessionInfo) -> Failure {
+    Failure::undone(format!("The move was cancelled. {} still runs where it was.", info.name))
+}
+
+/// Tells the target that nothing comes, in the background.
+fn withdraw(agent: &Arc<Agent>, to: MachineKey, session: SessionId) {
+    let agent = agent.clone();
+    tokio::spawn(async move {
+        let request = peer::Request::Withdraw { session };
+        let _ = network::ask(&agent, to, &request, network::ANSWER_TIME).await;
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: SessionId = SessionId { home: MachineKey([1; 32]), number: 1 };
+
+    #[test]
+    fn a_move_is_shown_until_a_while_after_its_end() {
+        let now = Instant::now();
+        let mut moves = Moves::default();
+        moves.begin(ID, first("vim".into(), "desk".into(), "laptop".into()), None);
+        let progress =
+            MoveProgress { stage: MoveStage::PreCopy, bytes_sent: 1, bytes_total: 2, elapsed_ms: 3 };
+        moves.progress(&ID, &progress);
+        assert_eq!(moves.list(now)[0].progress, progress);
+        moves.end(&ID, Err(Failure::undone("x")), now);
+        // Nothing changes what has ended.
+        moves.progress(&ID, &MoveProgress { bytes_sent: 9, ..progress.clone() });
+        moves.end(&ID, Err(Failure::undone("y")), now + SHOWN_AFTER);
+        let shown = moves.list(now + SHOWN_AFTER / 2);
+        assert_eq!(shown[0].progress, progress);
+        assert_eq!(shown[0].end, Some(Err(Failure::undone("x"))));
+        assert!(moves.list(now + SHOWN_AFTER).is_empty());
+    }
+
+    #[test]
+    fn a_session_has_one_move_and_the_list_is_bounded() {
+        let now = Instant::now();
+        let mut moves = Moves::default();
+        for number in 0..200 {
+            let id = SessionId { number, ..ID };
+            moves.begin(id, first("a".into(), "b".into(), "c".into()), None);
+            moves.begin(id, first("a".into(), "b".into(), "d".into()), None);
+        }
+        assert_eq!(moves.list(now).len(), MAX_SHOWN);
+        assert!(moves.list(now).iter().all(|shown| shown.to == "d"));
+    }
+}

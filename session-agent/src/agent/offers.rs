@@ -1,0 +1,153 @@
+//! The target's side of a move, as far as it is the agent's: may it come, and who waits for it.
+//!
+//! The move itself runs from keeper to keeper. Refused: what the permissions forbid, a session that
+//! is here already, and an old copy of a session of which something newer is known here.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use roam_api::error::Failure;
+use roam_api::keeper::Request as KeeperRequest;
+use roam_api::peer::{Offer, Reply};
+use roam_api::session::{MachineKey, SessionId, SessionState};
+use roam_link::lane;
+
+use super::permissions::{Deed, Verdict};
+use super::table::Place;
+use super::{Agent, keeper, requests, viewers, watch};
+
+/// How long a person may take to answer.
+pub const PERSON_TIME: Duration = Duration::from_secs(60);
+/// How long a session that was fetched may take until its source offers it.
+const FETCH_TIME: Duration = Duration::from_secs(30);
+
+/// A machine offers a session.
+///
+/// # Errors
+/// The refusal's reason; nothing is left behind then.
+pub async fn take(agent: &Arc<Agent>, from: MachineKey, offer: Offer) -> Result<Reply, Failure> {
+    let id = offer.info.id;
+    let generation = offer
+        .info
+        .generation
+        .checked_add(1)
+        .ok_or_else(|| Failure::refused("The offered session's generation is impossible."))?;
+    crate::names::check(&offer.info.name, "session")?;
+    judge(agent, from, &offer).await?;
+    let runtime = agent.paths.session_runtime(&id);
+    let known = {
+        let core = agent.core();
+        core.table.info(&id).map(|info| (core.table.place(&id), info.generation))
+    };
+    match known {
+        Some((Some(Place::Here), _)) => {
+            return Err(Failure::refused(format!("{} is on {} already.", offer.info.name, agent.name)));
+        }
+        Some((_, newer)) if newer >= generation => {
+            return Err(Failure::refused(format!(
+                "{} knows a newer state of {} than the one it is offered.",
+                agent.name, offer.info.name
+            )));
+        }
+        _ => {}
+    }
+    // What is left of an earlier stay ends in a moment.
+    watch::until_gone(agent, &id, Duration::from_secs(10)).await;
+    if keeper::alive(&runtime.join("keeper.sock")).await == keeper::Alive::Yes {
+        return Err(Failure::refused(format!(
+            "An earlier copy of {} has not ended here yet.",
+            offer.info.name
+        ))
+        .next("Try again in a moment."));
+    }
+    watch::remove_folder(&runtime);
+
+    let secret = lane::new_secret();
+    let (from_name, home) = {
+        let core = agent.core();
+        let home = core.home_name(&id, &offer.info.home);
+        (core.machines.name(&from), home)
+    };
+    let request = KeeperRequest::Receive {
+        identity: requests::identity(agent, id, generation, home),
+        from: from_name,
+        lane: secret.clone(),
+    };
+    // Before the keeper listens: the folder is made by the request that starts it.
+    requests::first_request(agent, &runtime, &agent.paths.session_state(&id), &request).await?;
+    agent.network.expect_lane(secret.token, runtime);
+    tokio::spawn(arrive(agent.clone(), id, offer.show));
+    Ok(Reply::Ready { lane: secret, lane_port: agent.network.lane_port })
+}
+
+async fn judge(agent: &Agent, from: MachineKey, offer: &Offer) -> Result<(), Failure> {
+    let id = offer.info.id;
+    let (verdict, machine) = {
+        let core = agent.core();
+        let Some(peer) = core.machines.peer(&from) else {
+            return Err(Failure::refused(format!("{} is not paired with this machine.", agent.name)));
+        };
+        let wanted =
+            id.home == agent.key() || core.fetched.get(&id).is_some_and(|at| at.elapsed() < FETCH_TIME);
+        let deed = Deed::Receive { memory: offer.info.memory_bytes, wanted };
+        (peer.permissions.judge(deed, id.home == from), peer.name.clone())
+    };
+    match verdict {
+        Verdict::Yes => Ok(()),
+        Verdict::No(why) => Err(Failure::refused(format!(
+            "{} does not take {} from this machine ({why}).",
+            agent.name, offer.info.name
+        ))
+        .next(format!(
+            "A person there can change that with `roam allow`; see `roam machines` on {}.",
+            agent.name
+        ))),
+        Verdict::Ask => {
+            let text = format!("May {machine} send you {}?", offer.info.name);
+            if agent.ask_person(text, PERSON_TIME).await {
+                Ok(())
+            } else {
+                Err(Failure::refused(format!("Nobody at {} said yes to {}.", agent.name, offer.info.name))
+                    .next("Ask the person there, or let them run: roam allow … send=always."))
+            }
+        }
+    }
+}
+
+/// Waits until the session runs here, then opens its windows if they were open at the source.
+async fn arrive(agent: Arc<Agent>, id: SessionId, show: Option<bool>) {
+    let Some(view_only) = show else { return };
+    let mut changes = agent.changes();
+    loop {
+        changes.mark_unchanged();
+        let state = {
+            let core = agent.core();
+            core.table.here(&id).map(|info| info.state.clone())
+        };
+        match state {
+            Some(SessionState::Receiving { .. } | SessionState::Starting) => {}
+            Some(_) => break,
+            None => return,
+        }
+        if changes.changed().await.is_err() {
+            return;
+        }
+    }
+    if let Err(failure) = viewers::show_here(&agent, id, view_only, None).await {
+        tracing::warn!(%failure, "an arrived session can't be shown");
+    }
+}
+
+/// The source says that the session does not come.
+pub async fn withdraw(agent: &Agent, from: MachineKey, id: SessionId) {
+    let arriving = {
+        let core = agent.core();
+        let from = core.machines.name(&from);
+        core.table
+            .here(&id)
+            .is_some_and(|info| matches!(&info.state, SessionState::Receiving { from: f } if *f == from))
+    };
+    if arriving && let Ok(mut keeper) = keeper::Keeper::connect(&agent.paths.session_runtime(&id)).await {
+        let _ = keeper.ask(&KeeperRequest::Stop).await;
+    }
+}
