@@ -24,7 +24,7 @@ struct Fake {
     info: watch::Sender<Option<SessionInfo>>,
     secret: Mutex<Option<LaneSecret>>,
     cancel: tokio::sync::Notify,
-    detach: tokio::sync::Notify,
+    detach: tokio::sync::broadcast::Sender<Option<String>>,
 }
 
 fn main() {
@@ -51,7 +51,7 @@ fn main() {
             info: watch::Sender::new(None),
             secret: Mutex::default(),
             cancel: tokio::sync::Notify::new(),
-            detach: tokio::sync::Notify::new(),
+            detach: tokio::sync::broadcast::Sender::new(4),
         });
         loop {
             let (stream, _) = listener.accept().await.unwrap();
@@ -78,7 +78,8 @@ fn info(identity: &Identity, name: &str, command: String, state: SessionState, s
     }
 }
 
-/// The pod's init is a process that outlives its keeper: here a shell that holds the socket.
+/// The pod's init is a process that outlives its keeper: here a sleep that holds the socket.
+#[allow(clippy::zombie_processes)] // It is meant to outlive us, and ends by itself.
 fn start_init(fake: &Fake) {
     let path = fake.dir.join("init.sock");
     let _ = std::fs::remove_file(&path);
@@ -220,8 +221,8 @@ async fn answer(
             std::fs::write(&file, serde_json::to_vec(&info).unwrap()).unwrap();
             (Ok(Answer::Parked { bytes: 1 }), true)
         }
-        Request::Detach { .. } => {
-            fake.detach.notify_waiters();
+        Request::Detach { machine } => {
+            let _ = fake.detach.send(machine);
             (Ok(Answer::Ok), false)
         }
         other => (Err(Failure::refused(format!("The fake keeper can't do {other:?}."))), false),
@@ -382,10 +383,18 @@ async fn attach(fake: &Fake, mut stream: UnixStream, machine: String, view_only:
         });
     };
     shown(true);
+    let mut detached = fake.detach.subscribe();
+    let meant = async {
+        while let Ok(of) = detached.recv().await {
+            if of.is_none_or(|of| of == machine) {
+                return;
+            }
+        }
+    };
     let (mut hear, mut say) = stream.split();
     tokio::select! {
         _ = tokio::io::copy(&mut hear, &mut say) => {}
-        () = fake.detach.notified() => {}
+        () = meant => {}
     }
     shown(false);
 }

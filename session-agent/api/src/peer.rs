@@ -79,6 +79,8 @@ pub enum Request {
         session: SessionId,
         /// Take no input.
         view_only: bool,
+        /// What to write above them if the session is not known there yet.
+        title: String,
     },
     /// Close the windows of this session on your screen. Answered by [`Reply::Ok`].
     HideHere {

@@ -21,7 +21,7 @@
 //! State is one [`Core`] behind a mutex that is never held across an await; tasks do the waiting,
 //! and every change raises a counter that watchers follow.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -71,9 +71,9 @@ pub struct Options {
     /// What this machine is called; kept for the next start. Without it: the host name.
     #[arg(long)]
     pub name: Option<String>,
-    /// The UDP and TCP port to take if it is free; any other is taken if not.
-    #[arg(long, default_value_t = DEFAULT_PORT)]
-    pub port: u16,
+    /// The UDP and TCP port to take if it is free. Without it: the one of the last start.
+    #[arg(long)]
+    pub port: Option<u16>,
     /// Leave the caller's terminal.
     #[arg(long, hide = true)]
     pub detached: bool,
@@ -88,6 +88,9 @@ pub struct Core {
     pub machines: Machines,
     /// The code shown here, if another machine asks to be paired.
     pub pairing: Asked,
+    /// Machines that proved the code, but have not shown yet that they took this machine's proof:
+    /// until then they may say that they are not paired, and it means nothing.
+    pub unconfirmed: BTreeSet<MachineKey>,
     /// The machine that shows a code for this one.
     pub attempt: Option<pair::Attempt>,
     /// Moves under way and lately ended.
@@ -322,6 +325,7 @@ fn run(options: &Options) -> Result<(), Failure> {
         table: Table::new(identity.public(), remembered.clone()),
         machines: Machines::new(&name, peers),
         pairing: Asked::default(),
+        unconfirmed: BTreeSet::new(),
         attempt: None,
         moves: moves::Moves::default(),
         viewers: BTreeMap::new(),
@@ -335,7 +339,10 @@ fn run(options: &Options) -> Result<(), Failure> {
         .build()
         .map_err(|error| Failure::undone(format!("The runtime can't be started: {error}.")))?;
     runtime.block_on(async {
-        let (network, lanes) = Network::bind(&identity, options.port)
+        let port_file = paths.state.join("port");
+        let last = std::fs::read_to_string(&port_file).ok().and_then(|text| text.parse().ok());
+        let wish = options.port.or(last).unwrap_or(DEFAULT_PORT);
+        let (network, lanes) = Network::bind(&identity, wish)
             .await
             .map_err(|error| Failure::refused(format!("There is no network socket to be had: {error}.")))?;
         let agent = Arc::new(Agent {
@@ -353,6 +360,10 @@ fn run(options: &Options) -> Result<(), Failure> {
         watch::find_again(&agent).await;
         network::run(&agent, lanes);
         let port = agent.network.endpoint.port().unwrap_or_default();
+        // Others know this machine by its last address, so it keeps its port if it can.
+        if let Err(error) = write_whole(&port_file, port.to_string().as_bytes()) {
+            tracing::warn!(%error, "the port can't be written down");
+        }
         tracing::info!(name = agent.name, key = agent.key().short(), port, "the agent runs");
         println!("{READY}");
         let _ = std::io::stdout().flush();

@@ -22,7 +22,7 @@ use roam_api::keeper::Request as KeeperRequest;
 use roam_api::peer::{Reply, Request};
 use roam_api::session::MachineKey;
 use roam_link::discovery::{Discovery, Event};
-use roam_link::endpoint::{Endpoint, Link};
+use roam_link::endpoint::{Endpoint, Link, LinkError};
 use roam_link::raw_key::Expect;
 use roam_link::{frames, lane};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
@@ -38,7 +38,7 @@ const MAX_STRANGERS: usize = 32;
 /// How many lanes may wait for their token at a time.
 const MAX_LANES_WAITING: usize = 64;
 /// How long a request waits for a connection that is being made.
-const DIAL_TIME: Duration = Duration::from_secs(4);
+const DIAL_TIME: Duration = Duration::from_secs(6);
 /// How long a question between agents may take that no person answers.
 pub const ANSWER_TIME: Duration = Duration::from_secs(20);
 /// The longest pause between two dials.
@@ -111,6 +111,12 @@ impl Network {
     /// Dials everyone who is not connected, now.
     pub fn dial_now(&self) {
         self.dial.notify_waiters();
+    }
+
+    /// All connections to a machine.
+    #[must_use]
+    pub fn all_links(&self, key: &MachineKey) -> Vec<Link> {
+        self.links().get(key).cloned().unwrap_or_default()
     }
 
     /// Ends every connection to a machine.
@@ -186,10 +192,12 @@ pub fn up(agent: &Arc<Agent>, link: &Link) {
     let paired = agent.change(|core| {
         core.machines.heard(link.key, link.remote(), now_unix());
         core.machines.set_online(link.key, true, now_unix());
-        core.machines.peer(&link.key).is_some()
+        core.machines.peer(&link.key).is_some().then(|| !core.unconfirmed.contains(&link.key))
     });
-    if paired {
+    if paired.is_some() {
         agent.remember_machines();
+    }
+    if paired == Some(true) {
         tokio::spawn(watch_peer(agent.clone(), link.clone()));
     }
 }
@@ -241,24 +249,37 @@ pub async fn keep_connected(agent: Arc<Agent>, key: MachineKey) {
             continue;
         }
         first = false;
-        let addresses = agent.core().machines.addresses(&key);
-        match agent.network.endpoint.connect(&addresses, Expect::Only(key)).await {
+        match dial(&agent, key).await {
+            // If both sides dialled at once there are two connections. Neither is closed: the other
+            // side may be using it already.
             Ok(link) => {
-                if agent.network.link(&key).is_some() {
-                    link.close("there is another connection already");
-                } else {
-                    tracing::info!(machine = key.short(), address = %link.remote(), "connected");
-                    tokio::spawn(serve_link(agent.clone(), link.clone()));
-                    // Until it is registered, so that the next turn of the loop finds it.
-                    tokio::task::yield_now().await;
-                    link.closed().await;
-                }
+                tracing::info!(machine = key.short(), address = %link.remote(), "connected");
+                serve_link(agent.clone(), link).await;
             }
             Err(error) => {
                 tracing::debug!(machine = key.short(), %error, "can't be reached");
                 let _ = tokio::time::timeout(pause, dialled).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
+        }
+    }
+}
+
+/// Dials every known address, and begins anew if others become known meanwhile.
+async fn dial(agent: &Agent, key: MachineKey) -> Result<Link, LinkError> {
+    loop {
+        let news = agent.network.dial.notified();
+        let addresses = agent.core().machines.addresses(&key);
+        let connecting = agent.network.endpoint.connect(&addresses, Expect::Only(key));
+        let changed = async {
+            news.await;
+            while agent.core().machines.addresses(&key) == addresses {
+                agent.network.dial.notified().await;
+            }
+        };
+        tokio::select! {
+            connected = connecting => return connected,
+            () = changed => {}
         }
     }
 }

@@ -56,7 +56,14 @@ pub async fn serve(agent: Arc<Agent>, link: Link, (mut say, mut hear): Stream) {
             agent.forget_machine(&key);
             Reply::Ok
         }
-        Request::Watch => return watch(&agent, key, &mut say, &mut hear).await,
+        Request::Watch => {
+            if agent.core().unconfirmed.remove(&key) {
+                for link in agent.network.all_links(&key) {
+                    network::up(&agent, &link);
+                }
+            }
+            return watch(&agent, key, &mut say, &mut hear).await;
+        }
         Request::Act { session, action, hops } => {
             let channel = Channel { reader: Box::new(hear), writer: Box::new(say) };
             return actions::serve(&agent, Origin::Peer(key), session, action, hops, channel).await;
@@ -69,8 +76,8 @@ pub async fn serve(agent: Arc<Agent>, link: Link, (mut say, mut hear): Stream) {
         Request::Attach { session, view_only, hops } => {
             return attach(&agent, key, session, view_only, hops, (say, hear)).await;
         }
-        Request::ShowHere { session, view_only } => {
-            or_failed(show_here(&agent, key, session, view_only).await)
+        Request::ShowHere { session, view_only, title } => {
+            or_failed(show_here(&agent, key, session, view_only, title).await)
         }
         Request::HideHere { session } => {
             viewers::hide_here(&agent, &session);
@@ -115,6 +122,7 @@ fn pair_prove(agent: &Agent, key: MachineKey, message: &[u8]) -> Result<Reply, F
 fn pair_confirm(agent: &Arc<Agent>, link: &Link, proof: &[u8; 32]) -> Result<Reply, Failure> {
     let confirmed = agent.change(|core| core.pairing.confirm(Instant::now(), agent.key(), link.key, proof));
     let (ours, name) = confirmed.map_err(|error| pairing_failure(&error))?;
+    agent.core().unconfirmed.insert(link.key);
     agent.pair_machine(link, &name);
     Ok(Reply::PairMessage { message: ours.to_vec() })
 }
@@ -280,8 +288,10 @@ async fn show_here(
     key: MachineKey,
     session: SessionId,
     view_only: bool,
+    title: String,
 ) -> Result<Reply, Failure> {
     agent.may(key, Deed::OpenWindows, &session)?;
-    viewers::show_here(agent, session, view_only, Some(key)).await?;
+    let title = title.chars().filter(|c| !c.is_control()).take(200).collect();
+    viewers::show_here(agent, session, view_only, Some((key, title))).await?;
     Ok(Reply::Ok)
 }

@@ -93,6 +93,12 @@ impl Table {
     /// A keeper of this machine tells what its session is. True if that is news.
     pub fn heard_here(&mut self, info: SessionInfo) -> bool {
         if let SessionState::Ended { .. } = info.state {
+            let arriving = |here: &SessionInfo| matches!(here.state, SessionState::Receiving { .. });
+            if self.here.get(&info.id).is_some_and(arriving) {
+                // Only the copy that was to arrive has ended, not the session.
+                self.here.remove(&info.id);
+                return true;
+            }
             return self.end(info);
         }
         // Whoever runs is not asleep; a leftover of a lower generation proves nothing.
@@ -171,6 +177,11 @@ impl Table {
         left: &[(SessionId, u64)],
         ended: Vec<SessionInfo>,
     ) {
+        for info in ended {
+            if self.there.get(&info.id).is_some_and(|there| there.info.generation <= info.generation) {
+                self.end(info);
+            }
+        }
         // What it listed before and lists no more is forgotten, unless it was sent on by here.
         let now: Vec<SessionId> =
             has.iter().map(|info| info.id).chain(left.iter().map(|(id, _)| *id)).collect();
@@ -193,11 +204,6 @@ impl Table {
             {
                 there.info.generation = *generation;
                 there.listed = false;
-            }
-        }
-        for info in ended {
-            if self.there.get(&info.id).is_some_and(|there| there.info.generation <= info.generation) {
-                self.end(info);
             }
         }
     }
@@ -423,6 +429,16 @@ mod tests {
     }
 
     #[test]
+    fn a_copy_that_never_arrived_is_not_the_end_of_the_session() {
+        let mut laptop = Table::new(LAPTOP, Remembered::default());
+        laptop.heard_there(DESK, vec![running(1, "desk")], &[], vec![]);
+        laptop.heard_here(receiving(2));
+        laptop.heard_here(info(2, "laptop", SessionState::Ended { status: 143 }));
+        assert_eq!(laptop.place(&ID), Some(Place::There(DESK)));
+        assert!(laptop.ended().is_empty());
+    }
+
+    #[test]
     fn what_was_sent_away_outlives_a_restart_and_a_lost_link() {
         let mut desk = Table::new(DESK, Remembered::default());
         desk.heard_here(running(1, "desk"));
@@ -434,6 +450,7 @@ mod tests {
         desk.heard_there(LAPTOP, vec![running(2, "laptop")], &[], vec![]);
         desk.lost(LAPTOP);
         assert_eq!(desk.place(&ID), Some(Place::There(LAPTOP)));
+        desk.heard_there(LAPTOP, vec![running(2, "laptop")], &[], vec![]);
         desk.heard_there(LAPTOP, vec![], &[], vec![info(2, "laptop", SessionState::Ended { status: 3 })]);
         assert_eq!(desk.place(&ID), Some(Place::Ended(3)));
     }

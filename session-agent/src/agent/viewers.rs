@@ -36,23 +36,21 @@ pub struct Viewer {
     end: Arc<Notify>,
 }
 
-/// Shows a session's windows on this machine. `via` is the machine to ask if it is not known here.
+/// The machine to ask, and the title, for a session that is not known here.
+pub type Via = Option<(MachineKey, String)>;
+
+/// Shows a session's windows on this machine.
 ///
 /// # Errors
 /// If it has no windows, there is no screen here, or it can't be reached.
-pub async fn show_here(
-    agent: &Arc<Agent>,
-    id: SessionId,
-    view_only: bool,
-    via: Option<MachineKey>,
-) -> Result<(), Failure> {
+pub async fn show_here(agent: &Arc<Agent>, id: SessionId, view_only: bool, via: Via) -> Result<(), Failure> {
     let shown = agent.core().viewers.get(&id).cloned();
     match shown {
         Some(viewer) if viewer.view_only == view_only => return Ok(()),
         Some(_) => hide_here(agent, &id),
         None => {}
     }
-    let child = open(agent, id, view_only, via).await?;
+    let child = open(agent, id, view_only, &via).await?;
     let viewer = Viewer { view_only, end: Arc::new(Notify::new()) };
     let replaced = agent.change(|core| core.viewers.insert(id, viewer.clone()));
     if let Some(replaced) = replaced {
@@ -87,7 +85,11 @@ pub async fn show(
     match on {
         None => show_here(agent, id, view_only, None).await?,
         Some(machine) => {
-            let request = peer::Request::ShowHere { session: id, view_only };
+            let title = {
+                let core = agent.core();
+                core.table.info(&id).map_or_else(String::new, |i| format!("{}@{}", i.name, i.host))
+            };
+            let request = peer::Request::ShowHere { session: id, view_only, title };
             network::ask(agent, machine, &request, network::ANSWER_TIME).await?;
         }
     }
@@ -125,12 +127,7 @@ pub async fn hide(agent: &Agent, id: SessionId, on: Option<MachineKey>) -> Resul
 }
 
 /// Attaches to the session wherever it is, and starts a viewer on the stream.
-async fn open(
-    agent: &Arc<Agent>,
-    id: SessionId,
-    view_only: bool,
-    via: Option<MachineKey>,
-) -> Result<Child, Failure> {
+async fn open(agent: &Arc<Agent>, id: SessionId, view_only: bool, via: &Via) -> Result<Child, Failure> {
     let (place, info) = {
         let core = agent.core();
         (core.table.place(&id), core.table.info(&id).cloned())
@@ -141,16 +138,16 @@ async fn open(
                 .next("It was started with --no-screen."));
         }
         Some(info) => format!("{}@{}", info.name, info.host),
-        None => id.to_string(),
+        None => via.as_ref().map_or_else(|| id.to_string(), |(_, title)| title.clone()),
     };
     if std::env::var_os("DISPLAY").is_none() && std::env::var_os("WAYLAND_DISPLAY").is_none() {
         return Err(Failure::refused(format!("{} has no screen that its agent knows of.", agent.name))
             .next("Start the agent there from within the desktop session: roam agent."));
     }
-    let stream = match (place, via) {
+    let stream = match (&place, via) {
         (Some(Place::Here), _) => attach_here(agent, id, agent.name.clone(), view_only).await?,
-        (Some(Place::There(machine)), _) | (None, Some(machine)) => {
-            let (say, hear) = attach_there(agent, machine, id, view_only, peer::MAX_HOPS).await?;
+        (Some(Place::There(machine)), _) | (None, Some((machine, _))) => {
+            let (say, hear) = attach_there(agent, *machine, id, view_only, peer::MAX_HOPS).await?;
             let (ours, theirs) = UnixStream::pair()
                 .map_err(|error| Failure::undone(format!("There is no socket for the viewer: {error}.")))?;
             tokio::spawn(async move {
@@ -192,7 +189,7 @@ fn start(agent: &Agent, stream: UnixStream, title: &str, view_only: bool) -> Res
 }
 
 /// Stays with a viewer until its session is not to be shown here any more.
-async fn follow(agent: Arc<Agent>, id: SessionId, viewer: Viewer, mut child: Child, via: Option<MachineKey>) {
+async fn follow(agent: Arc<Agent>, id: SessionId, viewer: Viewer, mut child: Child, via: Via) {
     loop {
         let began = tokio::time::Instant::now();
         let status = tokio::select! {
@@ -210,7 +207,7 @@ async fn follow(agent: Arc<Agent>, id: SessionId, viewer: Viewer, mut child: Chi
         if began.elapsed() < Duration::from_secs(1) {
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
-        let again = tokio::time::timeout(COME_BACK, reopen(&agent, id, viewer.view_only, via));
+        let again = tokio::time::timeout(COME_BACK, reopen(&agent, id, viewer.view_only, &via));
         child = tokio::select! {
             again = again => match again {
                 Ok(Some(child)) => child,
@@ -232,12 +229,7 @@ fn stream_ended(status: ExitStatus) -> bool {
 }
 
 /// Waits until the session can be shown again; `None` if it won't be.
-async fn reopen(
-    agent: &Arc<Agent>,
-    id: SessionId,
-    view_only: bool,
-    via: Option<MachineKey>,
-) -> Option<Child> {
+async fn reopen(agent: &Arc<Agent>, id: SessionId, view_only: bool, via: &Via) -> Option<Child> {
     let mut changes = agent.changes();
     loop {
         changes.mark_unchanged();

@@ -9,10 +9,11 @@ use std::os::unix::ffi::OsStringExt;
 use roam_api::agent::{Answer, Input, Reply, Request};
 use roam_api::error::Failure;
 use roam_link::frames;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
-use super::simple::{print_bytes, unexpected};
+use super::simple::unexpected;
 use crate::client::Client;
 use crate::paths::Paths;
 
@@ -42,13 +43,26 @@ pub async fn exec(paths: &Paths, session: String, command: Vec<OsString>) -> Res
             Failure::unreachable(format!("The command's session is out of reach: {error}."))
         })?;
         match reply {
-            Reply::Output { stream, bytes } => print_bytes(stream, &bytes)?,
+            Reply::Output { stream, bytes } => print(stream, &bytes).await?,
             Reply::Done(Answer::Ended { status }) => return Ok(u8::try_from(status & 0xff).unwrap_or(1)),
             Reply::Done(other) => return Err(unexpected(&other)),
             Reply::Failed(failure) => return Err(failure),
             Reply::Progress(_) | Reply::Snapshot(_) => {}
         }
     }
+}
+
+/// Not by a blocking write: signals must get through while a reader of ours is slow.
+async fn print(stream: u8, bytes: &[u8]) -> Result<(), Failure> {
+    async fn whole(mut out: impl AsyncWrite + Unpin, bytes: &[u8]) -> std::io::Result<()> {
+        out.write_all(bytes).await?;
+        out.flush().await
+    }
+    let written = match stream {
+        2 => whole(tokio::io::stderr(), bytes).await,
+        _ => whole(tokio::io::stdout(), bytes).await,
+    };
+    written.map_err(|error| Failure::undone(format!("The output can't be written: {error}.")))
 }
 
 fn read_stdin(inputs: &mpsc::Sender<Input>) {

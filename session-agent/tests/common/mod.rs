@@ -14,7 +14,7 @@ use roam_agent::paths::Paths;
 use roam_api::agent::{Reply, Request, Snapshot};
 
 /// Nothing in a test takes longer.
-pub const LIMIT: Duration = Duration::from_secs(40);
+pub const LIMIT: Duration = Duration::from_secs(30);
 
 pub struct Machine {
     pub name: String,
@@ -37,9 +37,11 @@ impl Machine {
         ] {
             std::fs::copy(built.join(from), bin.join(to)).unwrap_or_else(|e| panic!("{from}: {e}"));
         }
-        for folder in ["run", "state", "home"] {
+        for folder in ["run", "state", "home", "state/roam"] {
             std::fs::create_dir(root.path().join(folder)).unwrap();
         }
+        // As if another port had been free at an earlier start: any one.
+        std::fs::write(root.path().join("state/roam/port"), "0").unwrap();
         Self { name: name.into(), root, agent: None }
     }
 
@@ -53,7 +55,7 @@ impl Machine {
     pub fn start(&mut self) {
         let log = std::fs::File::options().append(true).create(true).open(self.path("agent.log")).unwrap();
         let mut agent = self
-            .command("roam-agent", &["--name", &self.name, "--port", "0"])
+            .command("roam-agent", &["--name", &self.name])
             .stdout(Stdio::piped())
             .stderr(log)
             .spawn()
@@ -90,7 +92,7 @@ impl Machine {
             .env("XDG_STATE_HOME", self.path("state"))
             .env("DISPLAY", ":none")
             .env("ROAM_TEST_VIEWER", self.path("viewer"))
-            .env("ROAM_LOG", "debug")
+            .env("ROAM_LOG", "info,roam_agent=debug")
             .stdin(Stdio::null());
         command
     }
@@ -107,8 +109,12 @@ impl Machine {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn_as(self, arguments);
-        child.stdin.take().unwrap().write_all(input).unwrap();
-        child.wait_with_output().unwrap()
+        let mut stdin = child.stdin.take().unwrap();
+        let input = input.to_vec();
+        let writer = std::thread::spawn(move || stdin.write_all(&input));
+        let output = child.wait_with_output().unwrap();
+        let _ = writer.join().unwrap();
+        output
     }
 
     /// Runs `roam`, which must do its work; returns stdout.
@@ -146,7 +152,7 @@ impl Machine {
     pub fn until(&self, what: &str, condition: impl Fn(&Snapshot) -> bool) -> Snapshot {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let mut last = None;
-        let found = runtime.block_on(tokio::time::timeout(LIMIT, async {
+        let watching = async {
             let mut client = Client::connect(&self.paths()).await.unwrap();
             client.say(&Request::Watch).await.unwrap();
             loop {
@@ -156,7 +162,8 @@ impl Machine {
                 }
                 last = Some(snapshot);
             }
-        }));
+        };
+        let found = runtime.block_on(async { tokio::time::timeout(LIMIT, watching).await });
         found.unwrap_or_else(|_| panic!("{}: never {what}; last {last:#?}\n{}", self.name, self.log()))
     }
 
@@ -164,6 +171,15 @@ impl Machine {
     pub fn folders(&self) -> Vec<PathBuf> {
         let Ok(folders) = std::fs::read_dir(self.path("run/roam/sessions")) else { return vec![] };
         folders.map(|folder| folder.unwrap().path()).collect()
+    }
+
+    /// Waits until nothing of any session is left.
+    pub fn until_empty(&self) {
+        let start = std::time::Instant::now();
+        while !self.folders().is_empty() {
+            assert!(start.elapsed() < LIMIT, "{}: {:?} stayed\n{}", self.name, self.folders(), self.log());
+            std::thread::yield_now();
+        }
     }
 
     /// Waits until a file has so many lines; returns it.
@@ -193,7 +209,10 @@ impl SpawnAs for Command {
     /// `roam` under a time limit.
     fn spawn_as(&mut self, machine: &Machine, arguments: &[&str]) -> Child {
         let mut command = Command::new("timeout");
-        command.args(["60".into(), machine.path("bin/roam")]).args(arguments).env_clear();
+        command
+            .args(["-s".into(), "KILL".into(), "40".into(), machine.path("bin/roam")])
+            .args(arguments)
+            .env_clear();
         for (name, value) in self.get_envs() {
             command.env(name, value.unwrap());
         }
