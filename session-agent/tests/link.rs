@@ -149,8 +149,10 @@ fn permissions_are_kept() {
     laptop.fails(125, &["exec", "s@desk", "true"]);
     laptop.fails(3, &["stop", "s@desk"]);
     laptop.fails(3, &["send", "s@desk", "."]);
+    desk.ok(&["run", "--no-screen", "--name", "t", "sleep", "100"]);
+    laptop.until("listed", |s| runs_on(s, "t", "desk"));
     desk.ok(&["allow", "laptop", "list=no"]);
-    laptop.until("hidden", |s| s.sessions.is_empty());
+    laptop.until("hidden", |s| !runs_on(s, "t", "desk"));
     assert_eq!(desk.ok(&["exec", "s", "echo", "still"]), "still");
 }
 

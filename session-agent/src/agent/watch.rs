@@ -16,6 +16,8 @@ use roam_api::session::{SessionId, SessionInfo, SessionState};
 use super::keeper::{Alive, Keeper, alive};
 use super::{Agent, spawn};
 
+/// How long a keeper may be silent before it is taken for one without a session.
+const EMPTY_TIME: Duration = Duration::from_secs(3);
 /// How often in a row a keeper is started again for one session.
 const MAX_RESTARTS: u32 = 5;
 
@@ -85,7 +87,19 @@ async fn listen(agent: &Agent, runtime: &Path, last: &mut Option<SessionInfo>, t
         return false;
     }
     let mut heard = false;
-    while let Ok(Reply::Info(info)) = keeper.hear().await {
+    loop {
+        let reply = match tokio::time::timeout(EMPTY_TIME, keeper.hear()).await {
+            Ok(reply) => reply,
+            Err(_) if heard => keeper.hear().await,
+            // It has no session: the agent that started it died before it could say what for.
+            Err(_) => {
+                heard = true;
+                let adopted = take_over(agent, runtime).await;
+                tracing::warn!(folder = %runtime.display(), ?adopted, "a keeper without a session");
+                keeper.hear().await
+            }
+        };
+        let Ok(Reply::Info(info)) = reply else { break };
         heard = true;
         *last = Some(info.clone());
         agent.change(|core| core.table.heard_here(info));
@@ -109,8 +123,13 @@ fn is_over(agent: &Agent, last: Option<&SessionInfo>) -> bool {
 
 async fn adopt(agent: &Agent, runtime: &Path) -> Result<(), roam_api::error::Failure> {
     let state = agent.paths.state.join("sessions").join(runtime.file_name().unwrap_or_default());
-    let stream = spawn::keeper(runtime, &state).await?;
-    let answer = Keeper { stream }.ask(&Request::Adopt { host: agent.name.clone() }).await?;
+    drop(spawn::keeper(runtime, &state).await?);
+    take_over(agent, runtime).await
+}
+
+/// Tells a keeper that has no session to take over the pod of its folder.
+async fn take_over(agent: &Agent, runtime: &Path) -> Result<(), roam_api::error::Failure> {
+    let answer = Keeper::connect(runtime).await?.ask(&Request::Adopt { host: agent.name.clone() }).await?;
     if let Answer::Info(info) = answer {
         agent.change(|core| core.table.heard_here(info));
     }

@@ -173,6 +173,15 @@ impl Machine {
         folders.map(|folder| folder.unwrap().path()).collect()
     }
 
+    /// Waits until a file has another content.
+    pub fn until_other(&self, file: &Path, before: &str) {
+        let start = std::time::Instant::now();
+        while std::fs::read_to_string(file).is_ok_and(|now| now == before || now.is_empty()) {
+            assert!(start.elapsed() < LIMIT, "{}: {} stayed\n{}", self.name, file.display(), self.log());
+            std::thread::yield_now();
+        }
+    }
+
     /// Waits until nothing of any session is left.
     pub fn until_empty(&self) {
         let start = std::time::Instant::now();
