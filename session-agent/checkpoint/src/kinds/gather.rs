@@ -142,6 +142,20 @@ pub fn gather<'a>(
     Ok(known)
 }
 
+/// A duplicate of a descriptor. This process holds one for each open file of the session, so the usual
+/// soft limit may be too low for it; then it is raised as far as allowed.
+fn duplicate(holder: &Holder, number: i32) -> io::Result<OwnedFd> {
+    use nix::sys::resource::{Resource::RLIMIT_NOFILE, getrlimit, setrlimit};
+    match descriptor::pidfd_getfd(holder.pidfd.as_fd(), number) {
+        Err(e) if e.raw_os_error() == Some(libc::EMFILE) => {
+            let (_, hard) = getrlimit(RLIMIT_NOFILE)?;
+            setrlimit(RLIMIT_NOFILE, hard, hard)?;
+            descriptor::pidfd_getfd(holder.pidfd.as_fd(), number)
+        }
+        other => other,
+    }
+}
+
 fn gone(e: &io::Error) -> bool {
     matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ESRCH | libc::EBADF | libc::EACCES))
 }
@@ -171,7 +185,7 @@ impl Known<'_> {
         let infos = open_dir(&format!("/proc/{}/fdinfo", holder.host), libc::O_RDONLY)?;
         let mut table = Vec::with_capacity(numbers.len());
         for number in numbers {
-            let one = descriptor::pidfd_getfd(holder.pidfd.as_fd(), number)
+            let one = duplicate(holder, number)
                 .and_then(|file| Ok((file, read_info(infos.as_fd(), number, text)?)));
             let (file, info) = match one {
                 Ok(one) => one,
