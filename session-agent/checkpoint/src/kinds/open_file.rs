@@ -66,6 +66,11 @@ impl Look {
         (self.stat.st_dev, self.stat.st_ino)
     }
 
+    /// Opened with O_PATH: only a place in the file tree, whatever lies there.
+    pub fn is_place(&self) -> bool {
+        self.info.flags & libc::O_PATH != 0
+    }
+
     /// Opened for reading.
     pub fn reads(&self) -> bool {
         matches!(self.info.flags & libc::O_ACCMODE, libc::O_RDONLY | libc::O_RDWR)

@@ -70,8 +70,7 @@ pub fn reopen(
     position: i64,
     at: &mut Build<'_>,
 ) -> Result<(), Error> {
-    let flags = at.file(id)?.flags & REOPEN;
-    // With O_PATH a last symbolic link may be what was opened.
-    let flags = if flags & libc::O_PATH != 0 { flags | libc::O_NOFOLLOW } else { flags };
+    // A path has no link at its end but with O_PATH, where the link itself was opened.
+    let flags = at.file(id)?.flags & (REOPEN | libc::O_NOFOLLOW);
     at.open(path, flags, position, at.slot(id))
 }

@@ -44,7 +44,7 @@ const FIFO_REMEDY: &str = "Close the FIFO in the program, then try again.";
 
 impl OpenFileKind for State {
     fn matches(look: &Look) -> bool {
-        look.file_type() == libc::S_IFIFO
+        look.file_type() == libc::S_IFIFO && !look.is_place()
     }
 
     fn check(look: &Look, known: &Known<'_>) -> Result<(), Stop> {

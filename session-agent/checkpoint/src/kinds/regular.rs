@@ -29,7 +29,11 @@ const REMEDY: &str = "Save and close the file in the program, then try again.";
 
 impl OpenFileKind for State {
     fn matches(look: &Look) -> bool {
-        matches!(look.file_type(), libc::S_IFREG | libc::S_IFLNK)
+        match look.file_type() {
+            libc::S_IFREG => true,
+            // Links, sockets, FIFOs, devices: with O_PATH only the place counts.
+            other => other != libc::S_IFDIR && look.is_place(),
+        }
     }
 
     fn check(look: &Look, known: &Known<'_>) -> Result<(), Stop> {
@@ -68,7 +72,7 @@ impl State {
     /// Whether the target has this file with this content; if not, why.
     pub(super) fn differs(&self, pod: &dyn Pod) -> Option<(String, String)> {
         let shown = String::from_utf8_lossy(&self.path);
-        let flags = if self.content.is_some() { libc::O_RDONLY } else { libc::O_PATH };
+        let flags = if self.content.is_some() { libc::O_RDONLY } else { libc::O_PATH | libc::O_NOFOLLOW };
         let file = match paths::open_in(pod, &self.path, flags) {
             Ok(file) => file,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
@@ -145,6 +149,20 @@ mod tests {
         let mut text = String::new();
         std::fs::File::open(&path).unwrap().read_to_string(&mut text).unwrap();
         assert_eq!(text, "elsewhere\ntwo\n");
+    }
+
+    #[test]
+    fn places_of_any_kind_come_back() {
+        use roam_sys::descriptor;
+        let dir = tempfile::tempdir().unwrap();
+        nix::unistd::mkfifo(&dir.path().join("fifo"), nix::sys::stat::Mode::from_bits_truncate(0o600))
+            .unwrap();
+        std::os::unix::fs::symlink("nowhere", dir.path().join("link")).unwrap();
+        let top = std::fs::File::open(dir.path()).unwrap();
+        let flags = libc::O_PATH | libc::O_NOFOLLOW;
+        let [fifo, link] = [c"fifo", c"link"].map(|n| descriptor::open_at(top.as_fd(), n, flags).unwrap());
+        let tree = descriptor::open_at(top.as_fd(), c".", libc::O_PATH | libc::O_DIRECTORY).unwrap();
+        Session::of(&[fifo.as_fd(), link.as_fd(), tree.as_fd()]).round_trip();
     }
 
     #[test]
