@@ -11,6 +11,7 @@ mod kinds;
 mod lab;
 mod leaks;
 mod road;
+mod shows;
 mod steps;
 
 use std::process::ExitCode;
@@ -57,6 +58,8 @@ enum Story {
     Faults,
     /// Thirty moves in a row leave nothing behind.
     Leaks,
+    /// Only the screen goes to another machine; viewer and display are killed.
+    Shows,
     /// What `make demo` shows.
     Demo,
     /// What a story runs inside a machine.
@@ -75,6 +78,7 @@ fn main() -> ExitCode {
         Story::Apps { only } => apps::tell(&only),
         Story::Faults => faults::tell(),
         Story::Leaks => leaks::tell(),
+        Story::Shows => shows::tell(),
         Story::Demo => demo::tell(),
         Story::Step { step } => return steps::run(&step),
     };
