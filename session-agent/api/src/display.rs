@@ -228,8 +228,6 @@ pub enum ToViewer {
         /// What the drag does.
         drag: Drag,
     },
-    /// Ring.
-    Bell,
 }
 
 /// A cursor image.
@@ -400,12 +398,9 @@ impl ToViewer {
             Self::Drag { drag: Drag::Edge(right, down), .. } => {
                 require((-1..=1).contains(right) && (-1..=1).contains(down), "an impossible edge")
             }
-            Self::Gone(_)
-            | Self::Synced
-            | Self::Cursor(None)
-            | Self::Activate(_)
-            | Self::Drag { .. }
-            | Self::Bell => Ok(()),
+            Self::Gone(_) | Self::Synced | Self::Cursor(None) | Self::Activate(_) | Self::Drag { .. } => {
+                Ok(())
+            }
         }
     }
 }

@@ -280,8 +280,7 @@ impl Display {
             changed.extend(self.tracker.shadow_take(window, rect, pixels));
         }
         if failed {
-            // Hidden or resized meanwhile: an event about that is on its way.
-            self.tracker.lost_picture(window);
+            self.tracker.lost_picture(window, now);
             return Ok(());
         }
         if !changed.is_empty() {

@@ -18,7 +18,7 @@ use x11rb::protocol::xproto::{
 use super::input::Windows;
 use super::pacer::Pacer;
 use super::tiles::Shadow;
-use super::window::{PendingResize, RESIZE_PATIENCE, Tracked, describe};
+use super::window::{self, PendingResize, RESIZE_PATIENCE, Tracked, describe};
 use crate::features::clipboard::Bridge;
 use crate::geometry::Rect;
 use crate::wm::hints::constrain;
@@ -175,6 +175,7 @@ impl Tracker {
                 icon_stale: !attributes.override_redirect,
                 told: None,
                 last_frame: None,
+                failures: 0,
                 resize_serial: 0,
                 resize: None,
             },
@@ -380,17 +381,25 @@ impl Tracker {
         self.windows.get(&window)?.shadow.as_ref().map(|shadow| shadow.bytes.as_slice())
     }
 
-    /// The captured picture does not exist any more.
-    pub fn lost_picture(&mut self, window: Window) {
+    /// The captured picture does not exist, or not any more. Mostly an event about that is on its
+    /// way; but if the window manager only comes later no event tells, so it is tried again, ever
+    /// more rarely, and at last given up until the window changes.
+    pub fn lost_picture(&mut self, window: Window, now: Duration) {
         if let Some(tracked) = self.windows.get_mut(&window) {
             tracked.pixmap = None;
             tracked.shadow = None;
+            if let Some(wait) = window::retry(tracked.failures) {
+                tracked.failures += 1;
+                tracked.damaged = true;
+                tracked.last_frame = Some(now + wait);
+            }
         }
     }
 
     pub fn sent(&mut self, window: Window, now: Duration) {
         if let Some(tracked) = self.windows.get_mut(&window) {
             tracked.last_frame = Some(now);
+            tracked.failures = 0;
         }
     }
 }

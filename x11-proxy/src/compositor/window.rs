@@ -33,6 +33,8 @@ pub(crate) struct Tracked {
     pub told: Option<WindowInfo>,
     /// When its last frame was sent.
     pub last_frame: Option<Duration>,
+    /// Captures that failed since the last that did not.
+    pub failures: u8,
     /// The newest serial of this viewer's resizes that the window answered.
     pub resize_serial: u32,
     /// A resize under way.
@@ -67,6 +69,11 @@ impl Tracked {
             self.stale = true;
         }
     }
+}
+
+/// How long to wait before a capture is tried again that has failed so often; none: no more.
+pub(crate) fn retry(failures: u8) -> Option<Duration> {
+    (failures < 10).then(|| Duration::from_millis(10 << failures))
 }
 
 fn side(length: i32) -> u16 {
@@ -148,6 +155,7 @@ mod tests {
             icon_stale: false,
             told: None,
             last_frame: None,
+            failures: 0,
             resize_serial: 0,
             resize: None,
         }
@@ -165,6 +173,13 @@ mod tests {
         assert_eq!(parent(Some(0x201)), Some(0x102));
         assert_eq!(parent(None), Some(0x102));
         assert_eq!(popup_parent(0x301, &menu, &all, Some(0x201), 0xff00), Some(0x201));
+    }
+
+    #[test]
+    fn a_failing_capture_is_given_up_in_the_end() {
+        let waits: Vec<_> = (0..=u8::MAX).map_while(retry).collect();
+        assert!(waits.windows(2).all(|w| w[0] < w[1]));
+        assert!(waits.iter().sum::<Duration>() < Duration::from_secs(15));
     }
 
     #[test]

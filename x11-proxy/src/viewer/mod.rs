@@ -277,7 +277,7 @@ impl Viewer {
                     };
                 }
             }
-            ToViewer::Screen(_) | ToViewer::Synced | ToViewer::Bell => {}
+            ToViewer::Screen(_) | ToViewer::Synced => {}
         }
         Ok(())
     }

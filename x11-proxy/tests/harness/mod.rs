@@ -15,6 +15,7 @@ use tempfile::TempDir;
 use x11rb::connection::Connection as _;
 use x11rb::protocol::composite::ConnectionExt as _;
 use x11rb::protocol::damage::{ConnectionExt as _, ReportLevel};
+use x11rb::protocol::xfixes::ConnectionExt as _;
 use x11rb::protocol::xproto::*;
 use x11rb::protocol::xtest::ConnectionExt as _;
 use x11rb::rust_connection::{DefaultStream, RustConnection};
@@ -98,6 +99,7 @@ impl Desk {
         let events = EventMask::SUBSTRUCTURE_NOTIFY | EventMask::PROPERTY_CHANGE;
         conn.change_window_attributes(root, &ChangeWindowAttributesAux::new().event_mask(events)).unwrap();
         conn.damage_query_version(1, 1).unwrap().reply().unwrap();
+        conn.xfixes_query_version(5, 0).unwrap().reply().unwrap();
         conn.composite_query_version(0, 4).unwrap().reply().unwrap();
         let damage = conn.generate_id().unwrap();
         conn.damage_create(damage, root, ReportLevel::RAW_RECTANGLES).unwrap();
@@ -228,6 +230,12 @@ impl Desk {
 
     fn fake(&self, kind: u8, detail: u8, x: i32, y: i32) {
         self.conn.xtest_fake_input(kind, detail, 0, self.root, x as i16, y as i16, 0).unwrap();
+    }
+
+    /// The cursor that is shown, with its size and hot spot.
+    pub fn cursor(&self) -> (u16, u16, u16, u16, Vec<u32>) {
+        let c = self.conn.xfixes_get_cursor_image().unwrap().reply().unwrap();
+        (c.width, c.height, c.xhot, c.yhot, c.cursor_image)
     }
 
     /// Moves the pointer into the window and clicks.
