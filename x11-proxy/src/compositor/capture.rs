@@ -39,7 +39,7 @@ impl Capture {
     }
 
     /// The rectangle's rows, packed, four bytes a pixel; none if the picture is gone meanwhile.
-    pub fn grab(&mut self, x: &X, pixmap: Pixmap, rect: Rect) -> Result<Option<&[u8]>> {
+    pub fn grab(&mut self, x: &X, pixmap: Pixmap, rect: Rect) -> Result<Option<&mut [u8]>> {
         let len = rect.area() as usize * BGRX;
         let place = (rect.x as i16, rect.y as i16, rect.width as u16, rect.height as u16);
         if let Some(segment) = self.segment(x, len)? {
@@ -62,14 +62,14 @@ impl Capture {
             if let Some(segment) = &self.shared {
                 segment.file.read_exact_at(&mut self.pixels, 0)?;
             }
-            return Ok(Some(&self.pixels));
+            return Ok(Some(&mut self.pixels));
         }
         let (left, top, width, height) = place;
         let image = x.conn.get_image(ImageFormat::Z_PIXMAP, pixmap, left, top, width, height, u32::MAX)?;
         match image.reply() {
             Ok(image) if image.data.len() == len => {
                 self.pixels = image.data;
-                Ok(Some(&self.pixels))
+                Ok(Some(&mut self.pixels))
             }
             _ => Ok(None),
         }

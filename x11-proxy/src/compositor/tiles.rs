@@ -29,6 +29,14 @@ impl Shadow {
         Rect::new(0, 0, self.size.width.into(), self.size.height.into())
     }
 
+    fn pixel(&self, x: i32, y: i32) -> Option<[u8; BGRX]> {
+        if !self.area().contains(x, y) {
+            return None;
+        }
+        let start = (y as usize * usize::from(self.size.width) + x as usize) * BGRX;
+        self.bytes[start..].first_chunk().copied()
+    }
+
     /// Takes over a captured rectangle, and says which rectangles of it are new.
     ///
     /// `captured` holds the rectangle's rows, packed. A rectangle that reaches outside the window
@@ -98,6 +106,29 @@ fn packed(rect: Rect, part: Rect, y: i32) -> std::ops::Range<usize> {
     start..start + part.width as usize * BGRX
 }
 
+/// Lays the see-through pixels of a popup (round corners, shadows) over what lies below them, since
+/// native windows are opaque. `pixels` are the packed rows of `rect` in the popup, premultiplied;
+/// the backdrop comes with the popup's place in it. White is below where nothing is known.
+pub(crate) fn lay_over(pixels: &mut [u8], rect: Rect, backdrop: Option<(&Shadow, (i32, i32))>) {
+    if rect.is_empty() {
+        return;
+    }
+    let rows = pixels.chunks_mut(rect.width as usize * BGRX);
+    for (y, row) in (rect.y..).zip(rows) {
+        for (x, pixel) in (rect.x..).zip(row.as_chunks_mut::<BGRX>().0) {
+            let gap = u16::from(255 - pixel[3]);
+            if gap == 0 {
+                continue;
+            }
+            let below = backdrop.and_then(|(shadow, (left, top))| shadow.pixel(left + x, top + y));
+            let below = below.unwrap_or([u8::MAX; BGRX]);
+            for (channel, below) in pixel.iter_mut().zip(below) {
+                *channel = channel.saturating_add((u16::from(below) * gap / 255) as u8);
+            }
+        }
+    }
+}
+
 /// Cuts rectangles so that none covers more than `most` pixels.
 pub(crate) fn cut(rects: Vec<Rect>, most: i32) -> Vec<Rect> {
     let mut pieces = Vec::new();
@@ -149,6 +180,15 @@ mod tests {
         let mut shadow = Shadow::new(Size::new(10, 10));
         assert_eq!(shadow.take(Rect::new(5, 5, 10, 10), &[0; 400]), vec![]);
         assert_eq!(shadow.take(Rect::new(0, 0, 10, 10), &[0; 399]), vec![]);
+    }
+
+    #[test]
+    fn see_through_pixels_show_what_is_below() {
+        let mut below = Shadow::new(Size::new(2, 1));
+        below.take(below.area(), &[10, 20, 30, 0, 40, 50, 60, 0]);
+        let mut pixels = [1, 2, 3, 255, 0, 0, 0, 0, 0, 0, 0, 0];
+        lay_over(&mut pixels, Rect::new(0, 0, 3, 1), Some((&below, (0, 0))));
+        assert_eq!(pixels, [1, 2, 3, 255, 40, 50, 60, 0, 255, 255, 255, 255]);
     }
 
     #[test]

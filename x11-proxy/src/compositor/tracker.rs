@@ -17,7 +17,7 @@ use x11rb::protocol::xproto::{
 
 use super::input::Windows;
 use super::pacer::Pacer;
-use super::tiles::Shadow;
+use super::tiles::{Shadow, lay_over};
 use super::window::{self, PendingResize, RESIZE_PATIENCE, Tracked, describe};
 use crate::features::clipboard::Bridge;
 use crate::geometry::Rect;
@@ -167,6 +167,7 @@ impl Tracker {
                 popup: attributes.override_redirect,
                 rect,
                 border,
+                translucent: attributes.override_redirect && geometry.depth == 32,
                 damage,
                 pixmap: None,
                 shadow: None,
@@ -372,7 +373,15 @@ impl Tracker {
     }
 
     /// Takes over captured pixels; says what differs from what the viewer has.
-    pub fn shadow_take(&mut self, window: Window, rect: Rect, pixels: &[u8]) -> Vec<Rect> {
+    pub fn shadow_take(&mut self, window: Window, rect: Rect, pixels: &mut [u8]) -> Vec<Rect> {
+        if let Some(popup) = self.windows.get(&window).filter(|t| t.translucent) {
+            let parent = popup.told.as_ref().and_then(|told| self.windows.get(&told.parent?.0));
+            let backdrop = parent.and_then(|parent| {
+                let place = (popup.rect.x - parent.rect.x, popup.rect.y - parent.rect.y);
+                Some((parent.shadow.as_ref()?, place))
+            });
+            lay_over(pixels, rect, backdrop);
+        }
         let shadow = self.windows.get_mut(&window).and_then(|t| t.shadow.as_mut());
         shadow.map(|shadow| shadow.take(rect, pixels)).unwrap_or_default()
     }

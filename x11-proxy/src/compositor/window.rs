@@ -21,6 +21,8 @@ pub(crate) struct Tracked {
     /// With the border.
     pub rect: Rect,
     pub border: i32,
+    /// A popup whose pixels may be see-through.
+    pub translucent: bool,
     pub damage: u32,
     pub pixmap: Option<Pixmap>,
     pub shadow: Option<Shadow>,
@@ -147,6 +149,7 @@ mod tests {
             popup,
             rect,
             border: 0,
+            translucent: false,
             damage: 0,
             pixmap: None,
             shadow: None,
