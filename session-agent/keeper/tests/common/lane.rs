@@ -17,6 +17,8 @@ pub struct Way {
     pub address: String,
     /// Bytes that still pass in both directions together; below zero: any number.
     budget: Arc<AtomicI64>,
+    /// Bytes that passed.
+    passed: Arc<AtomicI64>,
 }
 
 impl Way {
@@ -40,7 +42,8 @@ impl Way {
         let relay = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = relay.local_addr().unwrap().to_string();
         let budget = Arc::new(AtomicI64::new(-1));
-        let left = budget.clone();
+        let passed = Arc::new(AtomicI64::new(0));
+        let (left, count) = (budget.clone(), passed.clone());
         std::thread::spawn(move || {
             for from in relay.incoming() {
                 let Ok(from) = from else { return };
@@ -49,17 +52,23 @@ impl Way {
                 }
                 let Ok(to) = TcpStream::connect(direct_address) else { continue };
                 for (a, b) in [(&from, &to), (&to, &from)] {
-                    let (a, b, left) = (a.try_clone().unwrap(), b.try_clone().unwrap(), left.clone());
-                    std::thread::spawn(move || relay_bytes(a, b, &left));
+                    let (a, b) = (a.try_clone().unwrap(), b.try_clone().unwrap());
+                    let (left, count) = (left.clone(), count.clone());
+                    std::thread::spawn(move || relay_bytes(a, b, &left, &count));
                 }
             }
         });
-        Self { address, budget }
+        Self { address, budget, passed }
     }
 
     /// Lets so many more bytes pass, then cuts.
     pub fn cut_after(&self, bytes: i64) {
         self.budget.store(bytes, Ordering::SeqCst);
+    }
+
+    /// How many bytes passed in both directions.
+    pub fn counted(&self) -> i64 {
+        self.passed.load(Ordering::SeqCst)
     }
 
     /// Lets everything pass again.
@@ -68,13 +77,14 @@ impl Way {
     }
 }
 
-fn relay_bytes(mut from: TcpStream, mut to: TcpStream, left: &AtomicI64) {
+fn relay_bytes(mut from: TcpStream, mut to: TcpStream, left: &AtomicI64, count: &AtomicI64) {
     let mut buffer = [0; 16 << 10];
     loop {
         let n = match from.read(&mut buffer) {
             Ok(n) if n > 0 => n,
             _ => break,
         };
+        count.fetch_add(n as i64, Ordering::SeqCst);
         let before = left.load(Ordering::SeqCst);
         if before >= 0 {
             let pass = n.min(before as usize);
