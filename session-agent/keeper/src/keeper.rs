@@ -69,6 +69,8 @@ pub struct Keeper {
     pub displays: Displays,
     /// Becomes true when the keeper is to end.
     pub quit: watch::Sender<bool>,
+    /// The number of the move by which an earlier keeper's session came here, for a source that asks.
+    pub arrived: Mutex<Option<u64>>,
     /// The number of a move that an earlier keeper committed and nobody has settled.
     pub unsettled: Mutex<Option<u64>>,
     journal: Mutex<Journal>,
@@ -92,6 +94,7 @@ impl Keeper {
             gate: Mutex::new(None),
             displays: Displays::default(),
             quit: watch::channel(false).0,
+            arrived: Mutex::new(None),
             unsettled: Mutex::new(None),
             journal: Mutex::new(journal),
             records: Mutex::new(records),
@@ -296,6 +299,10 @@ impl Keeper {
             facts: Box::new(facts.clone()),
             state,
         };
+        *lock(&self.arrived) = records.iter().rev().find_map(|r| match r.entry {
+            Entry::ReceiveBegun { number, .. } => Some(number),
+            _ => None,
+        });
         let same_boot = last.as_ref().is_some_and(|(_, boot)| boot_id().is_ok_and(|now| now == *boot));
         let pod = if same_boot { Pod::adopt(&self.dirs.runtime).ok() } else { None };
         match (last.map(|(entry, _)| entry), pod) {

@@ -272,13 +272,21 @@ impl Borrowed {
         Ok(Self { thread, registers, mask })
     }
 
-    /// Puts everything back.
+    /// Puts everything back. The thread stands in a stop of its own then, not before the delivery of the
+    /// injection's SIGTRAP: if the tracer dies now, the thread goes on instead of dying of that signal.
     ///
     /// # Errors
     /// ESRCH if the thread is gone.
     pub fn give_back(self) -> io::Result<()> {
         self.thread.set_registers(&self.registers)?;
-        self.thread.set_signal_mask(self.mask)
+        self.thread.set_signal_mask(self.mask)?;
+        // The interrupt is taken before the next instruction, and before any other signal.
+        self.thread.interrupt()?;
+        self.thread.resume(0)?;
+        match self.thread.wait()? {
+            Stop::Ended(_) => Err(io::Error::from_raw_os_error(libc::ESRCH)),
+            Stop::Signal(_) | Stop::Event { .. } | Stop::Syscall => Ok(()),
+        }
     }
 
     /// The registers as they were.

@@ -169,7 +169,8 @@ impl Keeper {
             identity,
             from,
             turn,
-            number: None,
+            // An adopted session knows by which move it came; only that one's source is told that it runs here.
+            number: *self.arrived.lock().unwrap_or_else(PoisonError::into_inner),
             work: None,
             deadline: None,
         };

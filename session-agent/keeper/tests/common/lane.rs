@@ -6,8 +6,8 @@ use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use roam_api::keeper::{Reply, Request};
 use roam_keeper::wire;
@@ -17,8 +17,18 @@ pub struct Way {
     pub address: String,
     /// Bytes that still pass in both directions together; below zero: any number.
     budget: Arc<AtomicI64>,
-    /// Bytes that passed.
-    passed: Arc<AtomicI64>,
+    /// Cuts before bytes of this direction pass while this is so.
+    cut_if: Arc<Mutex<Option<(Toward, Condition)>>>,
+}
+
+/// Asked before bytes pass.
+pub type Condition = Box<dyn Fn() -> bool + Send>;
+
+/// A direction of a lane.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Toward {
+    Target,
+    Source,
 }
 
 impl Way {
@@ -42,8 +52,8 @@ impl Way {
         let relay = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = relay.local_addr().unwrap().to_string();
         let budget = Arc::new(AtomicI64::new(-1));
-        let passed = Arc::new(AtomicI64::new(0));
-        let (left, count) = (budget.clone(), passed.clone());
+        let cut_if: Arc<Mutex<Option<(Toward, Condition)>>> = Arc::default();
+        let (left, cut) = (budget.clone(), cut_if.clone());
         std::thread::spawn(move || {
             for from in relay.incoming() {
                 let Ok(from) = from else { return };
@@ -51,14 +61,19 @@ impl Way {
                     continue; // cut
                 }
                 let Ok(to) = TcpStream::connect(direct_address) else { continue };
-                for (a, b) in [(&from, &to), (&to, &from)] {
+                for (toward, a, b) in [(Toward::Target, &from, &to), (Toward::Source, &to, &from)] {
                     let (a, b) = (a.try_clone().unwrap(), b.try_clone().unwrap());
-                    let (left, count) = (left.clone(), count.clone());
-                    std::thread::spawn(move || relay_bytes(a, b, &left, &count));
+                    let (left, cut) = (left.clone(), cut.clone());
+                    std::thread::spawn(move || {
+                        relay_bytes(a, b, &left, || {
+                            let cut = cut.lock().unwrap();
+                            cut.as_ref().is_some_and(|(of, so)| *of == toward && so())
+                        })
+                    });
                 }
             }
         });
-        Self { address, budget, passed }
+        Self { address, budget, cut_if }
     }
 
     /// Lets so many more bytes pass, then cuts.
@@ -66,25 +81,29 @@ impl Way {
         self.budget.store(bytes, Ordering::SeqCst);
     }
 
-    /// How many bytes passed in both directions.
-    pub fn counted(&self) -> i64 {
-        self.passed.load(Ordering::SeqCst)
+    /// Cuts, until mended, when bytes are about to pass in this direction and it is so.
+    pub fn cut_if(&self, toward: Toward, condition: Condition) {
+        *self.cut_if.lock().unwrap() = Some((toward, condition));
     }
 
     /// Lets everything pass again.
     pub fn mend(&self) {
+        *self.cut_if.lock().unwrap() = None;
         self.budget.store(-1, Ordering::SeqCst);
     }
 }
 
-fn relay_bytes(mut from: TcpStream, mut to: TcpStream, left: &AtomicI64, count: &AtomicI64) {
+fn relay_bytes(mut from: TcpStream, mut to: TcpStream, left: &AtomicI64, cut: impl Fn() -> bool) {
     let mut buffer = [0; 16 << 10];
     loop {
         let n = match from.read(&mut buffer) {
             Ok(n) if n > 0 => n,
             _ => break,
         };
-        count.fetch_add(n as i64, Ordering::SeqCst);
+        if cut() {
+            left.store(0, Ordering::SeqCst);
+            break;
+        }
         let before = left.load(Ordering::SeqCst);
         if before >= 0 {
             let pass = n.min(before as usize);

@@ -1,0 +1,212 @@
+//! Keepers killed with -9 in the middle of a move. Whatever happens, the session is in exactly one place.
+
+mod common;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use common::keeper::{Running, identity, spec};
+use common::lane::{Toward, Way};
+use common::{Folders, as_ordinary_user};
+use roam_api::error::{Failure, Outcome};
+use roam_api::keeper::{Answer, Identity, LaneSecret, Reply, Request};
+use roam_api::session::{MachineKey, MoveStage, SessionState};
+use roam_keeper::journal::{Entry, Journal};
+use roam_keeper::wire;
+
+const COUNTER: &str =
+    "cd /tmp; mkfifo go; exec 3<>go; echo ready; n=0; while read x <&3; do n=$((n+1)); echo $n $x; done";
+
+struct Machine {
+    session: PathBuf,
+    state: PathBuf,
+}
+
+impl Machine {
+    fn pair(folders: &Folders) -> [Self; 2] {
+        ["a", "b"].map(|name| {
+            let base = folders.path(name);
+            Self { session: base.join("session"), state: base.join("state/sessions/x") }
+        })
+    }
+
+    fn keeper(&self) -> Running {
+        Running::start_in(&self.session, &self.state)
+    }
+}
+
+fn at(generation: u64) -> Identity {
+    Identity { generation, ..identity() }
+}
+
+fn secret(number: u8) -> LaneSecret {
+    LaneSecret { token: [number; 16], key: [number ^ 0x55; 32] }
+}
+
+fn send(way: &Way, number: u8) -> Request {
+    let addresses = vec![way.address.clone()];
+    Request::Send {
+        to: "there".into(),
+        to_key: MachineKey([9; 32]),
+        addresses,
+        lane: secret(number),
+        cold: true,
+    }
+}
+
+fn receive(keeper: &Running, generation: u64, number: u8) {
+    let request = Request::Receive { identity: at(generation), from: "here".into(), lane: secret(number) };
+    assert_eq!(keeper.ask(&request), Ok(Answer::Listening));
+}
+
+fn tell(keeper: &Running, word: &str, answer: &str) {
+    let script = format!("echo {word} >/tmp/go");
+    let argv = ["/bin/sh", "-c", &script].map(|s| s.as_bytes().to_vec()).to_vec();
+    assert_eq!(keeper.ask(&Request::Exec { argv }), Ok(Answer::Ended { status: 0 }));
+    keeper.follow(answer);
+}
+
+fn start(machine: &Machine, folders: &Folders) -> Running {
+    let keeper = machine.keeper();
+    keeper.ask(&Request::Start { identity: at(1), spec: spec(folders, COUNTER) }).unwrap();
+    keeper.follow("ready\n");
+    keeper
+}
+
+fn adopt(keeper: &Running) -> Result<SessionState, Failure> {
+    match keeper.ask(&Request::Adopt { host: "here".into() }) {
+        Ok(Answer::Info(info)) => Ok(info.state),
+        Ok(other) => panic!("{other:?}"),
+        Err(failure) => Err(failure),
+    }
+}
+
+/// Reads a send's replies until it says this stage. The end, if that comes first.
+fn until(stream: &std::os::unix::net::UnixStream, stage: MoveStage) -> Option<Result<Answer, Failure>> {
+    loop {
+        match wire::receive::<Reply>(stream).unwrap().0 {
+            Reply::Progress(progress) if progress.stage >= stage => return None,
+            Reply::Done(answer) => return Some(Ok(answer)),
+            Reply::Failed(failure) => return Some(Err(failure)),
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn a_target_killed_before_the_commit_undoes_the_move() {
+    as_ordinary_user("a_target_killed_before_the_commit_undoes_the_move", || {
+        let folders = Folders::new();
+        let machines = Machine::pair(&folders);
+        let here = start(&machines[0], &folders);
+        for (round, stage) in [MoveStage::Offer, MoveStage::StopAndCopy].into_iter().enumerate() {
+            let there = machines[1].keeper();
+            receive(&there, 2, round as u8);
+            let way = Way::to(machines[1].session.join("keeper.sock"));
+            let mut stream = here.send(&send(&way, round as u8));
+            assert_eq!(until(&stream, stage), None);
+            there.kill();
+            let failure = Running::collect(&mut stream).1.unwrap_err();
+            assert_eq!(failure.outcome, Outcome::FailedAndUndone, "{failure}");
+            tell(&here, "here", &format!("{} here\n", round + 1));
+            // A new keeper there finds nothing that it could take over.
+            let there = machines[1].keeper();
+            assert!(adopt(&there).is_err());
+            there.kill();
+        }
+        here.ask(&Request::Stop).unwrap();
+        here.wait();
+    });
+}
+
+#[test]
+fn a_source_killed_before_the_commit_keeps_the_session() {
+    as_ordinary_user("a_source_killed_before_the_commit_keeps_the_session", || {
+        let folders = Folders::new();
+        let machines = Machine::pair(&folders);
+        let mut here = start(&machines[0], &folders);
+        let there = machines[1].keeper();
+        receive(&there, 2, 1);
+        let way = Way::to(machines[1].session.join("keeper.sock"));
+        let stream = here.send(&send(&way, 1));
+        assert_eq!(until(&stream, MoveStage::Offer), None);
+        here.kill();
+        here = machines[0].keeper();
+        assert_eq!(adopt(&here), Ok(SessionState::Running));
+        tell(&here, "here", "1 here\n");
+        // The target gave up with the lane.
+        there.ask(&Request::Stop).unwrap();
+        there.wait();
+        here.ask(&Request::Stop).unwrap();
+        here.wait();
+    });
+}
+
+/// True once this machine's journal says that the session is gone.
+fn says_gone(machine: &Machine) -> bool {
+    let copy = machine.state.join("journal-copy");
+    std::fs::copy(machine.state.join("journal"), &copy).unwrap();
+    let (_, records) = Journal::open(&copy).unwrap();
+    matches!(records.last().map(|r| &r.entry), Some(Entry::Gone { .. }))
+}
+
+/// The lane breaks right after the source wrote "gone": before the commit reaches the target, or before the
+/// target's confirmation reaches the source. Then the source's keeper is killed, and the target's too, or not.
+/// The session is where it can be, once.
+#[test]
+fn keepers_killed_past_the_commit_settle_it() {
+    as_ordinary_user("keepers_killed_past_the_commit_settle_it", || {
+        for (toward, kill_target) in
+            [(Toward::Target, true), (Toward::Source, true), (Toward::Source, false), (Toward::Target, false)]
+        {
+            eprintln!("cut toward {toward:?}, target killed: {kill_target}");
+            let folders = Folders::new();
+            let machines = Arc::new(Machine::pair(&folders));
+            let here = start(&machines[0], &folders);
+            let there = machines[1].keeper();
+            receive(&there, 2, 1);
+            let way = Way::to(machines[1].session.join("keeper.sock"));
+            let journal = machines.clone();
+            way.cut_if(toward, Box::new(move || says_gone(&journal[0])));
+            let mut watch = there.send(&Request::Watch);
+            let mut stream = here.send(&send(&way, 1));
+            let failure = Running::collect(&mut stream).1.unwrap_err();
+            assert_eq!(failure.outcome, Outcome::Unconfirmed, "{failure}");
+            here.kill();
+            // A target that heard the commit runs it; that is seen before it is killed.
+            while toward == Toward::Source {
+                match wire::receive::<Reply>(&mut watch).unwrap().0 {
+                    Reply::Info(info) if info.state == SessionState::Running => break,
+                    _ => {}
+                }
+            }
+            let there = if kill_target {
+                there.kill();
+                let there = machines[1].keeper();
+                assert_eq!(adopt(&there).is_ok(), toward == Toward::Source);
+                there
+            } else {
+                there
+            };
+            let here = machines[0].keeper();
+            let committed = SessionState::Sending { to: "there".into(), stage: MoveStage::Commit };
+            assert_eq!(adopt(&here), Ok(committed), "held, and not running");
+            way.mend();
+            receive(&there, 2, 2);
+            let result = here.ask(&send(&way, 2));
+            if toward == Toward::Target && kill_target {
+                assert_eq!(result.unwrap_err().outcome, Outcome::FailedAndUndone);
+                tell(&here, "here", "1 here\n");
+                here.ask(&Request::Stop).unwrap();
+                here.wait();
+                there.kill();
+            } else {
+                assert!(matches!(result, Ok(Answer::Moved(_))), "{result:?}");
+                here.wait();
+                tell(&there, "there", "1 there\n");
+                there.ask(&Request::Stop).unwrap();
+                there.wait();
+            }
+        }
+    });
+}
