@@ -174,11 +174,10 @@ fn keepers_killed_past_the_commit_settle_it() {
             assert_eq!(failure.outcome, Outcome::Unconfirmed, "{failure}");
             here.kill();
             // A target that heard the commit runs it; that is seen before it is killed.
-            while toward == Toward::Source {
-                match wire::receive::<Reply>(&mut watch).unwrap().0 {
-                    Reply::Info(info) if info.state == SessionState::Running => break,
-                    _ => {}
-                }
+            let mut runs = toward != Toward::Source;
+            while !runs {
+                let (reply, _) = wire::receive::<Reply>(&mut watch).unwrap();
+                runs = matches!(reply, Reply::Info(info) if info.state == SessionState::Running);
             }
             let there = if kill_target {
                 there.kill();
