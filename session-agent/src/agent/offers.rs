@@ -127,6 +127,8 @@ async fn arrive(agent: Arc<Agent>, id: SessionId, show: Option<bool>) {
         match state {
             Some(SessionState::Receiving { .. } | SessionState::Starting) => {}
             Some(_) => break,
+            // The keeper says nothing of it before it is there.
+            None if agent.paths.session_runtime(&id).exists() => {}
             None => return,
         }
         if changes.changed().await.is_err() {

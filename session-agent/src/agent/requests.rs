@@ -203,11 +203,11 @@ pub async fn first_request(
         Keeper { stream }.ask(request).await
     };
     match begun.await {
-        Ok(
-            roam_api::keeper::Answer::Ok
-            | roam_api::keeper::Answer::Listening
-            | roam_api::keeper::Answer::Info(_),
-        ) => {
+        Ok(roam_api::keeper::Answer::Listening) => {
+            watch::follow_receiving(agent, runtime.to_owned());
+            Ok(())
+        }
+        Ok(roam_api::keeper::Answer::Ok | roam_api::keeper::Answer::Info(_)) => {
             watch::follow_new(agent, runtime.to_owned()).await;
             Ok(())
         }

@@ -27,7 +27,7 @@ pub async fn find_again(agent: &Arc<Agent>) {
     let mut first_words = Vec::new();
     for folder in folders.flatten() {
         let (told, first) = tokio::sync::oneshot::channel();
-        tokio::spawn(follow(agent.clone(), folder.path(), Some(told)));
+        tokio::spawn(follow(agent.clone(), folder.path(), Some(told), true));
         first_words.push(first);
     }
     // A client must not be told that its session is unknown only because the agent is new.
@@ -44,17 +44,22 @@ pub async fn find_again(agent: &Arc<Agent>) {
 /// Follows a keeper that was started just now, and waits until the table knows it.
 pub async fn follow_new(agent: &Arc<Agent>, runtime: PathBuf) {
     let (told, first) = tokio::sync::oneshot::channel();
-    tokio::spawn(follow(agent.clone(), runtime, Some(told)));
+    tokio::spawn(follow(agent.clone(), runtime, Some(told), false));
     let _ = tokio::time::timeout(Duration::from_secs(5), first).await;
+}
+
+/// Follows a keeper that was told just now to receive a session: it has none yet.
+pub fn follow_receiving(agent: &Arc<Agent>, runtime: PathBuf) {
+    tokio::spawn(follow(agent.clone(), runtime, None, false));
 }
 
 type Told = Option<tokio::sync::oneshot::Sender<()>>;
 
-async fn follow(agent: Arc<Agent>, runtime: PathBuf, mut told: Told) {
+async fn follow(agent: Arc<Agent>, runtime: PathBuf, mut told: Told, found_again: bool) {
     let mut last: Option<SessionInfo> = None;
     let mut restarts = 0;
     loop {
-        if listen(&agent, &runtime, &mut last, &mut told).await {
+        if listen(&agent, &runtime, &mut last, &mut told, found_again).await {
             restarts = 0;
         }
         let keeper = alive(&runtime.join("keeper.sock")).await;
@@ -81,7 +86,13 @@ async fn follow(agent: Arc<Agent>, runtime: PathBuf, mut told: Told) {
 }
 
 /// One conversation with the keeper. True if it said anything.
-async fn listen(agent: &Agent, runtime: &Path, last: &mut Option<SessionInfo>, told: &mut Told) -> bool {
+async fn listen(
+    agent: &Agent,
+    runtime: &Path,
+    last: &mut Option<SessionInfo>,
+    told: &mut Told,
+    found_again: bool,
+) -> bool {
     let Ok(mut keeper) = Keeper::connect(runtime).await else { return false };
     if keeper.say(&Request::Watch).await.is_err() {
         return false;
@@ -90,7 +101,7 @@ async fn listen(agent: &Agent, runtime: &Path, last: &mut Option<SessionInfo>, t
     loop {
         let reply = match tokio::time::timeout(EMPTY_TIME, keeper.hear()).await {
             Ok(reply) => reply,
-            Err(_) if heard => keeper.hear().await,
+            Err(_) if heard || !found_again => keeper.hear().await,
             // It has no session: the agent that started it died before it could say what for.
             Err(_) => {
                 heard = true;
