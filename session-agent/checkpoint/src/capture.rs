@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use roam_api::error::Refusal;
-use roam_sys::batch::Batch;
+use roam_sys::batch::{Batch, Done};
 use roam_sys::inject::{Area, Borrowed, InjectError, Site};
 use roam_sys::procfs::{maps, status};
 use roam_sys::ptrace::Stop;
@@ -13,7 +13,9 @@ use crate::freeze::{Frozen, FrozenProcess, list};
 use crate::image::{Clocks, Image};
 use crate::kinds::descriptors::{self, Holder};
 use crate::kinds::memory::{self, Sender};
+use crate::kinds::private_files;
 use crate::kinds::process::{self, ProcessState};
+use crate::kinds::sysv;
 use crate::kinds::threads;
 use crate::kinds::tree::{self, Node};
 use crate::objects::Objects;
@@ -31,7 +33,7 @@ const STEPS: u32 = 20_000;
 /// If the pod can't be looked at.
 pub fn check(pod: &dyn Pod, externals: &dyn Externals) -> Result<Vec<Refusal>, Error> {
     let mut objects = Objects::default();
-    let mut builder = memory::Builder::new(pod.root(), &mut objects);
+    let mut builder = memory::Builder::new(pod, &mut objects);
     let mut refusals = Vec::new();
     let mut holders = Vec::new();
     for host in list(pod).map_err(|e| Error::system("listing the processes", e))? {
@@ -49,6 +51,9 @@ pub fn check(pod: &dyn Pod, externals: &dyn Externals) -> Result<Vec<Refusal>, E
                 remedy: remedy.to_owned(),
             });
         };
+        if stat.state == b'Z' {
+            continue;
+        }
         if status.ns_pid.len() != 2 {
             refuse(
                 "it lives in a pid namespace of its own",
@@ -68,9 +73,6 @@ pub fn check(pod: &dyn Pod, externals: &dyn Externals) -> Result<Vec<Refusal>, E
         let root = std::fs::read_link(format!("/proc/{host}/root")).unwrap_or_default();
         if root != std::path::Path::new("/") {
             refuse("it has changed its root directory", "Such programs can't be moved yet.");
-        }
-        if stat.state == b'Z' {
-            continue;
         }
         let node = Node {
             pid: status.ns_pid[1],
@@ -126,16 +128,22 @@ impl Frozen {
         })?;
         let holders =
             self.living().map(|p| holder(p.host, p.node.pid, &p.name)).collect::<Result<Vec<_>, _>>()?;
-        // Descriptors first: they know the true size of the objects that are mapped as well.
+        let private = private_files::capture(pod, &mut objects)?;
+        if let Some(first) = self.living().next() {
+            ask_alone(first, sysv::ask)
+                .and_then(|(asked, done)| sysv::register(&asked, &done, &mut objects))?;
+        }
+        // Descriptors before memory: they know the true size of the objects that are mapped as well.
         let descriptors = descriptors::capture(&holders, pod, externals, &mut objects)?;
-        let mut builder = memory::Builder::new(pod.root(), &mut objects);
+        let mut builder = memory::Builder::new(pod, &mut objects);
         for process in &self.processes {
             builder.add(process.host, &process.name, process.node)?;
         }
         if !builder.refusals.is_empty() {
             return Err(Error::Refused(builder.refusals));
         }
-        let (layout, views) = builder.finish();
+        let (mut layout, views) = builder.finish();
+        layout.private = private;
         let processes = self.living().map(|p| capture_process(self, p)).collect::<Result<Vec<_>, _>>()?;
         self.objects = objects;
         self.views = views;
@@ -214,16 +222,41 @@ impl Frozen {
     }
 }
 
-fn capture_process(frozen: &Frozen, process: &FrozenProcess) -> Result<ProcessState, Error> {
+/// Has the leader of a frozen process answer a batch of questions.
+fn ask_alone<T>(process: &FrozenProcess, ask: impl FnOnce(&mut Batch) -> T) -> Result<(T, Done), Error> {
     let pid = process.node.pid;
-    let inject = |e: InjectError| match e {
+    let io = |e: std::io::Error| Error::system(format!("asking process {pid}"), e);
+    let inject = |e| inject_error(pid, e);
+    let leader = process.threads[0].tracee;
+    let site = Site::in_vdso(process.host).map_err(io)?;
+    let borrowed = Borrowed::take(leader).map_err(io)?;
+    let answer = (|| {
+        let mut batch = Batch::new();
+        let asked = ask(&mut batch);
+        let room = batch.encoded_len() as u64 + 4096;
+        let area = Area::install(leader, process.host, site, None, room).map_err(inject)?;
+        let done = area.run(leader, process.host, &batch).map_err(inject);
+        area.remove(leader, site).map_err(inject)?;
+        Ok((asked, done?))
+    })();
+    borrowed.give_back().map_err(io)?;
+    answer
+}
+
+fn inject_error(pid: i32, error: InjectError) -> Error {
+    match error {
         InjectError::Call(source) => Error::Call { pid, source },
         InjectError::Io(source) => Error::system(format!("asking process {pid}"), source),
         InjectError::Odd(stop) => Error::system(
             format!("asking process {pid}"),
             std::io::Error::other(format!("odd stop {stop:?}")),
         ),
-    };
+    }
+}
+
+fn capture_process(frozen: &Frozen, process: &FrozenProcess) -> Result<ProcessState, Error> {
+    let pid = process.node.pid;
+    let inject = |e| inject_error(pid, e);
     let io = |e: std::io::Error| Error::system(format!("asking process {pid}"), e);
     let leader = process.threads[0].tracee;
     let site = Site::in_vdso(process.host).map_err(io)?;

@@ -390,12 +390,15 @@ impl Frozen {
             return;
         }
         let Ok(now) = status::read_thread(host, tid) else { return };
-        let Some(waited) = self.waits.waited(tid, now.voluntary_switches) else {
+        if self.waits.is_empty() {
+            // This kernel does not say since when threads wait: its own restart is exact.
             if syscalls::undo_spurious_eintr(&mut registers) {
                 let _ = thread.tracee.set_registers(&registers);
             }
             return;
-        };
+        }
+        // One that ran since it was observed has only just begun to wait.
+        let waited = self.waits.waited(tid, now.voluntary_switches).unwrap_or(0);
         let waited = waited + self.since.elapsed().as_nanos() as i64;
         let resume = syscalls::prepare(&mut registers, waited, |at| read_timespec(host, at));
         if let Resume::WithTimespec { address, timespec } = resume {

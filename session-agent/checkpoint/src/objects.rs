@@ -30,13 +30,18 @@ pub enum ObjectKind {
         /// Its last path.
         path: Vec<u8>,
     },
+    /// A file of a folder that is the pod's own; it is made anew under its path.
+    Private {
+        /// Absolute path in the pod.
+        path: Vec<u8>,
+    },
     /// A System V shared memory segment.
     SysV {
         /// Its id, which processes keep using.
         shmid: i32,
         /// Its key.
         key: i32,
-        /// Permission bits.
+        /// Permission bits, and SHM_DEST if it goes with its last user.
         mode: u32,
     },
 }
@@ -64,6 +69,12 @@ impl Objects {
         self.by_inode.get(&(device, inode)).copied()
     }
 
+    /// Whether the object can be read through a descriptor of its own.
+    #[must_use]
+    pub fn has_file(&self, id: ObjectId) -> bool {
+        self.list.get(id.0 as usize).is_some_and(|(_, file)| file.is_some())
+    }
+
     /// Registers an object, or finds it. `file` is a descriptor in this process through which its
     /// bytes can be read; without one they are read through a process that maps it.
     pub fn register(&mut self, device: u64, inode: u64, object: Object, file: Option<OwnedFd>) -> ObjectId {
@@ -78,6 +89,12 @@ impl Objects {
         self.by_inode.insert((device, inode), id);
         self.list.push((object, file));
         id
+    }
+
+    /// Registers an object, or tells what is now known of it.
+    pub fn replace(&mut self, device: u64, inode: u64, object: Object) {
+        let id = self.register(device, inode, object.clone(), None);
+        self.list[id.0 as usize].0 = object;
     }
 
     /// A further mapping shows that the object is at least this large.

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::content::Content;
 use crate::error::Error;
+use crate::kinds::private_files::PrivateFile;
 use crate::kinds::tree::Node;
 use crate::objects::{Object, ObjectId};
 
@@ -99,6 +100,8 @@ pub struct Layout {
     pub files: Vec<MappedFile>,
     /// The shared objects that mappings and descriptors refer to.
     pub objects: Vec<Object>,
+    /// The files of the pod's own folders; known when the session is frozen.
+    pub private: Vec<PrivateFile>,
 }
 
 /// What a round of pages was like.

@@ -73,7 +73,7 @@ impl Tracker {
         // The tree and the maps must be of one moment; stopping costs less than being wrong.
         let frozen = freeze(pod)?;
         let hosts = frozen.hosts();
-        let mut builder = Builder::new(pod.root(), &mut self.objects);
+        let mut builder = Builder::new(pod, &mut self.objects);
         for process in &frozen.processes {
             builder.add(process.host, &process.name, process.node)?;
         }
@@ -95,6 +95,7 @@ impl Tracker {
         frozen.thaw();
         sink.layout(&layout)?;
         let mut sender = Sender::new(sink);
+        sender.running = true;
         self.send(&hosts, &layout, &mut sender)?;
         self.first = false;
         Ok(sender.stats)
@@ -110,16 +111,15 @@ impl Tracker {
         for process in &layout.processes {
             let pid = process.node.pid;
             let Some(&host) = hosts.get(&pid) else { continue };
-            match self.processes.get_mut(&pid) {
-                Some(tracked) => match tracked.send(host, process, sender) {
-                    // It ended meanwhile; the next layout no longer has it.
-                    Err(Error::System { source, .. })
-                        if source.raw_os_error() == Some(libc::ESRCH)
-                            && roam_sys::procfs::stat::read(host).is_ok_and(|s| s.state == b'Z') => {}
-                    other => other?,
-                },
-                None => sender.process(host, process)?,
+            let sent = match self.processes.get_mut(&pid) {
+                Some(tracked) => tracked.send(host, process, sender),
+                None => sender.process(host, process),
+            };
+            // One that ended meanwhile is not in the next layout.
+            if sent.is_err() && sender.running && !is_alive(host) {
+                continue;
             }
+            sent?;
         }
         Ok(())
     }
@@ -127,6 +127,10 @@ impl Tracker {
     pub(crate) fn take_objects(&mut self) -> Objects {
         std::mem::take(&mut self.objects)
     }
+}
+
+fn is_alive(host: i32) -> bool {
+    roam_sys::procfs::stat::read(host).is_ok_and(|s| s.state != b'Z' && s.state != b'X')
 }
 
 /// Shared memory and the kernel's own areas are not tracked.

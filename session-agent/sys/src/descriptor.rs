@@ -239,13 +239,14 @@ fn statfs(fd: BorrowedFd<'_>) -> io::Result<libc::statfs> {
 /// # Errors
 /// As the call. Commands that take a pointer are refused with EINVAL.
 pub fn fcntl(fd: BorrowedFd<'_>, command: i32, argument: i32) -> io::Result<i32> {
-    const PLAIN: [i32; 8] = [
+    const PLAIN: [i32; 9] = [
         libc::F_GETFD,
         libc::F_GETFL,
         libc::F_SETFL,
         libc::F_GETPIPE_SZ,
         libc::F_SETPIPE_SZ,
         libc::F_GET_SEALS,
+        libc::F_ADD_SEALS,
         libc::F_GETOWN,
         F_GETSIG,
     ];

@@ -25,3 +25,49 @@ pub fn get(tid: i32) -> io::Result<(i32, i32, i32)> {
     }
     Ok((policy, param.sched_priority, 20 - raw as i32))
 }
+
+/// The CPUs a thread may run on, one bit each; all ones if it may run on every CPU of the machine, or on
+/// one beyond the 64th.
+///
+/// # Errors
+/// ESRCH if the thread is gone.
+pub fn affinity(tid: i32) -> io::Result<u64> {
+    let mut set = [0u64; 16];
+    // SAFETY: set is a valid place for the result.
+    let len = unsafe { libc::syscall(libc::SYS_sched_getaffinity, tid, size_of_val(&set), set.as_mut_ptr()) };
+    if len < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let all = online();
+    let beyond = set[1..].iter().any(|word| *word != 0);
+    Ok(if beyond || set[0] & all == all { u64::MAX } else { set[0] })
+}
+
+fn online() -> u64 {
+    // SAFETY: plain value.
+    let count = unsafe { libc::sysconf(libc::_SC_NPROCESSORS_ONLN) };
+    if count >= 64 { u64::MAX } else { (1 << count.max(1)) - 1 }
+}
+
+/// Binds the calling thread to one CPU; returns what it may run on until then, for [`unbind`].
+///
+/// # Errors
+/// EINVAL if it may not run there.
+pub fn bind(cpu: usize) -> io::Result<[u64; 16]> {
+    let mut before = [0u64; 16];
+    let mut one = [0u64; 16];
+    *one.get_mut(cpu / 64).ok_or(io::ErrorKind::InvalidInput)? |= 1 << (cpu % 64);
+    // SAFETY: both are valid sets of the size given.
+    let ok = unsafe {
+        libc::syscall(libc::SYS_sched_getaffinity, 0, size_of_val(&before), before.as_mut_ptr()) >= 0
+            && libc::syscall(libc::SYS_sched_setaffinity, 0, size_of_val(&one), one.as_ptr()) >= 0
+    };
+    if ok { Ok(before) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Lets the calling thread run where it could before [`bind`].
+pub fn unbind(before: &[u64; 16]) {
+    // SAFETY: a valid set of the size given. It can only fail if CPUs went away, and then the kernel
+    // chooses others by itself.
+    unsafe { libc::syscall(libc::SYS_sched_setaffinity, 0, size_of_val(before), before.as_ptr()) };
+}

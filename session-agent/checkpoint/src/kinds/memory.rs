@@ -20,10 +20,12 @@ use roam_sys::procfs::maps::{self, Area};
 
 use crate::content::Content;
 use crate::error::Error;
+use crate::kinds::sysv;
 use crate::kinds::tree::Node;
 use crate::kinds::vdso;
 use crate::objects::{Object, ObjectId, ObjectKind, Objects};
 use crate::pages::{Backing, Layout, MappedFile, Mapping, PAGE, PageSink, PageStats, ProcessLayout, Space};
+use crate::pod::Pod;
 
 /// Bytes read and sent at a time.
 const CHUNK: u64 = 1 << 20;
@@ -35,6 +37,7 @@ pub struct Builder<'a> {
     files: Vec<MappedFile>,
     by_path: HashMap<Vec<u8>, u32>,
     processes: Vec<ProcessLayout>,
+    private: Vec<PathBuf>,
     /// What can't be carried.
     pub refusals: Vec<Refusal>,
     /// One place where each object is mapped: process and address, for reading it.
@@ -45,14 +48,16 @@ pub struct Builder<'a> {
 pub type ObjectViews = HashMap<ObjectId, Vec<(i32, u64, u64, u64)>>;
 
 impl<'a> Builder<'a> {
-    /// Begins with an empty layout. `root` is the pod's file tree seen from here.
-    pub fn new(root: PathBuf, objects: &'a mut Objects) -> Self {
+    /// Begins with an empty layout.
+    pub fn new(pod: &dyn Pod, objects: &'a mut Objects) -> Self {
+        let private_folders = pod.private_folders();
         Self {
-            root,
+            root: pod.root(),
             objects,
             files: Vec::new(),
             by_path: HashMap::new(),
             processes: Vec::new(),
+            private: private_folders,
             refusals: Vec::new(),
             seen_at: HashMap::new(),
         }
@@ -139,8 +144,19 @@ impl<'a> Builder<'a> {
                 ObjectKind::Memfd { name: Vec::new(), seals: 0, huge: 0 }
             } else if let Some(key) = path.strip_prefix(b"/SYSV") {
                 let key = u32::from_str_radix(&String::from_utf8_lossy(key), 16).unwrap_or(0);
-                // The inode of a segment is its id.
-                ObjectKind::SysV { shmid: area.inode as i32, key: key as i32, mode: 0o600 }
+                if area.offset != 0 {
+                    return Err(no(
+                        "a part of System V shared memory can't be carried",
+                        "Restart the program.",
+                    ));
+                }
+                // The inode of a segment is its id. Its true size is known already.
+                let segment = Object {
+                    kind: ObjectKind::SysV { shmid: area.inode as i32, key: key as i32, mode: 0o600 },
+                    size: area.len(),
+                };
+                let id = self.objects.register(sysv::DEVICE, area.inode, segment, None);
+                return Ok(Backing::Object { object: id, offset: 0 });
             } else if path == b"/anon_hugepage" || path.starts_with(b"/[") || path.starts_with(b"[") {
                 return Err(no(
                     "this kind of memory can't be carried yet",
@@ -176,6 +192,19 @@ impl<'a> Builder<'a> {
         let outside = in_root(&self.root, &path);
         let meta = std::fs::metadata(&outside)?;
         let same = meta.ino() == area.inode && meta.dev() == nix::libc::makedev(area.device.0, area.device.1);
+        if same
+            && self
+                .private
+                .iter()
+                .any(|folder| Path::new(std::ffi::OsStr::from_bytes(&path)).starts_with(folder))
+        {
+            // The pod's own file: it is made anew with its content, so it is carried like shared memory.
+            let kind = ObjectKind::Private { path };
+            let file = std::fs::File::open(&outside)?;
+            let object = Object { kind, size: meta.len() };
+            let id = self.objects.register(meta.dev(), meta.ino(), object, Some(file.into()));
+            return Ok(Backing::Object { object: id, offset: area.offset });
+        }
         if !same && !same_content(host, area, &outside) {
             // Another file took its name: what is mapped is carried whole.
             let device = nix::libc::makedev(area.device.0, area.device.1);
@@ -205,7 +234,12 @@ impl<'a> Builder<'a> {
     /// The finished layout, and where to read its objects.
     #[must_use]
     pub fn finish(self) -> (Layout, ObjectViews) {
-        let layout = Layout { processes: self.processes, files: self.files, objects: self.objects.image() };
+        let layout = Layout {
+            processes: self.processes,
+            files: self.files,
+            objects: self.objects.image(),
+            private: Vec::new(),
+        };
         (layout, self.seen_at)
     }
 }
@@ -237,13 +271,15 @@ pub struct Sender<'a> {
     pub sink: &'a mut dyn PageSink,
     /// What was sent.
     pub stats: PageStats,
+    /// The processes run meanwhile, so that what was there a moment ago may be gone.
+    pub running: bool,
     buffer: Vec<u8>,
 }
 
 impl<'a> Sender<'a> {
     /// A sender to this sink.
     pub fn new(sink: &'a mut dyn PageSink) -> Self {
-        Self { sink, stats: PageStats::default(), buffer: Vec::new() }
+        Self { sink, stats: PageStats::default(), running: false, buffer: Vec::new() }
     }
 
     /// All own pages of one process.
@@ -295,8 +331,26 @@ impl<'a> Sender<'a> {
             while at < run.end {
                 let len = (run.end - at).min(CHUNK);
                 self.buffer.resize(len as usize, 0);
-                read_any(host, at, &mut self.buffer, mapping.prot)
-                    .map_err(|e| Error::system(format!("reading memory of process {pid} at {at:x}"), e))?;
+                match read_any(host, at, &mut self.buffer, mapping.prot) {
+                    Ok(()) => {}
+                    // Unmapped since the layout was read: the next round knows. Its neighbours still count.
+                    Err(_) if self.running && len > PAGE => {
+                        let pages: Vec<Run> = (at..at + len)
+                            .step_by(PAGE as usize)
+                            .map(|page| Run { start: page, end: page + PAGE })
+                            .collect();
+                        self.runs(host, pid, mapping, &pages)?;
+                        at += len;
+                        continue;
+                    }
+                    Err(_) if self.running => {
+                        at += len;
+                        continue;
+                    }
+                    Err(e) => {
+                        return Err(Error::system(format!("reading memory of process {pid} at {at:x}"), e));
+                    }
+                }
                 self.sink.pages(Space::Process(pid), at, &self.buffer)?;
                 self.stats.pages += len / PAGE;
                 self.stats.bytes += len;

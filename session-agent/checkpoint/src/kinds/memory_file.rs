@@ -38,7 +38,9 @@ impl OpenFileKind for State {
 
     fn capture(look: &Look, at: &mut Capture<'_>) -> Result<Self, Stop> {
         let (device, inode) = look.inode();
-        let object = match at.objects.find(device, inode) {
+        // Known from a mapping already, perhaps: only a descriptor tells its size and seals.
+        let known = at.objects.find(device, inode).filter(|id| at.objects.has_file(*id));
+        let object = match known {
             Some(object) => object,
             None => {
                 let object = Object { kind: kind(look)?, size: look.stat.st_size as u64 };

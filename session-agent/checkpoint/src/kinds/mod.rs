@@ -21,12 +21,14 @@ pub mod open_file;
 mod paths;
 pub mod pidfd;
 pub mod pipe;
+pub mod private_files;
 pub mod process;
 pub mod regular;
 pub mod signalfd;
 pub mod signals;
 mod socket_options;
 pub mod syscalls;
+pub mod sysv;
 pub mod terminal;
 #[cfg(test)]
 mod testing;

@@ -11,7 +11,7 @@
 //! - A few calls give up with EINTR for a mere stop (signal(7)): epoll_wait, semop, sigtimedwait. They
 //!   are made again too, also when the session only thaws.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use roam_sys::procfs;
 use roam_sys::ptrace::Registers;
@@ -28,17 +28,32 @@ pub struct Waits {
 }
 
 /// Looks at all threads while they still run: since when does each sleep?
+///
+/// The scheduler has a clock for each CPU, and they drift apart; a thread's time is compared with this
+/// thread's, bound to the CPU on which the other last ran.
 #[must_use]
 pub fn observe(processes: &[i32]) -> Waits {
-    let mut waits = Waits::default();
-    // The scheduler's clock has no other reader: take it from this thread, which runs now.
-    std::thread::yield_now();
-    let Some((now, _)) = sched("/proc/thread-self/sched") else { return waits };
+    let mut seen: BTreeMap<usize, Vec<(i32, i64, u64)>> = BTreeMap::new();
     for pid in processes {
         for tid in procfs::threads(*pid).unwrap_or_default() {
-            if let Some((ran, switches)) = sched(&format!("/proc/{pid}/task/{tid}/sched")) {
-                waits.threads.insert(tid, ((now - ran).max(0), switches));
+            let path = format!("/proc/{pid}/task/{tid}");
+            let Ok(stat) = procfs::read(&format!("{path}/stat")) else { continue };
+            let Some(cpu) = procfs::stat::last_cpu(&stat) else { continue };
+            if let Some((ran, switches)) = sched(&format!("{path}/sched")) {
+                seen.entry(cpu).or_default().push((tid, ran, switches));
             }
+        }
+    }
+    let mut waits = Waits::default();
+    for (cpu, threads) in seen {
+        let Ok(before) = roam_sys::sched::bind(cpu) else { continue };
+        // Giving way once makes the scheduler note this thread's time.
+        std::thread::yield_now();
+        let now = sched("/proc/thread-self/sched");
+        roam_sys::sched::unbind(&before);
+        let Some((now, _)) = now else { continue };
+        for (tid, ran, switches) in threads {
+            waits.threads.insert(tid, ((now - ran).max(0), switches));
         }
     }
     waits
@@ -60,6 +75,12 @@ fn parse_sched(text: &str) -> Option<(i64, u64)> {
 }
 
 impl Waits {
+    /// True if nothing is known of any thread.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.threads.is_empty()
+    }
+
     /// How long the now frozen thread had been waiting, in nanoseconds: none if it ran in between,
     /// so that its wait had only just begun.
     #[must_use]

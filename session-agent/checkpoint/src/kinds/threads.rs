@@ -11,6 +11,8 @@ use crate::kinds::signals::{self, Pending};
 use crate::kinds::syscalls::{self, Resume, Waits};
 
 const PR_SET_NAME: i32 = 15;
+const PR_SET_TIMERSLACK: i32 = 29;
+const PR_GET_TIMERSLACK: i32 = 30;
 const PR_GET_TID_ADDRESS: i32 = 40;
 
 /// One thread.
@@ -40,10 +42,15 @@ pub struct ThreadState {
     pub timespec: Option<(u64, [i64; 2])>,
     /// Scheduling policy, static priority and nice value.
     pub scheduling: (i32, i32, i32),
+    /// The CPUs it may run on, one bit each; all if it never asked.
+    pub affinity: u64,
+    /// Timer slack in nanoseconds.
+    pub slack: i64,
 }
 
 /// Questions that only the thread itself can answer.
 pub struct Asked {
+    slack: RetOf,
     clear_child_tid: Data,
     altstack: Data,
 }
@@ -56,9 +63,10 @@ pub fn ask(batch: &mut Batch) -> Asked {
         libc::SYS_prctl,
         &[PR_GET_TID_ADDRESS.into(), clear_child_tid.into(), 0.into(), 0.into(), 0.into()],
     );
+    let slack = batch.may("reading the timer slack", libc::SYS_prctl, &[PR_GET_TIMERSLACK.into()]);
     let altstack = batch.room(24);
     batch.must("reading the signal stack", libc::SYS_sigaltstack, &[0.into(), altstack.into()]);
-    Asked { clear_child_tid, altstack }
+    Asked { slack, clear_child_tid, altstack }
 }
 
 /// Puts together what was asked and what can be read from outside.
@@ -83,6 +91,7 @@ pub fn capture(
     }
     let resume = syscalls::prepare(&mut registers, waited, |at| read_timespec(process.host, at));
     let rseq = thread.tracee.rseq().unwrap_or_default();
+    leave_critical_section(process.host, rseq.pointer, &mut registers);
     let (asked, done) = answers;
     let altstack = done.bytes(asked.altstack);
     let word = |at: usize| u64::from_le_bytes(altstack[at..at + 8].try_into().expect("eight bytes"));
@@ -103,7 +112,25 @@ pub fn capture(
             Resume::AsIs | Resume::Changed => None,
         },
         scheduling: roam_sys::sched::get(tid).map_err(|e| io("scheduling", e))?,
+        affinity: roam_sys::sched::affinity(tid).map_err(|e| io("CPUs", e))?,
+        slack: done.ret(asked.slack),
     })
+}
+
+/// A thread inside a restartable sequence is sent to its abort handler, as the kernel does with one that
+/// was preempted: the target's kernel no longer knows of the sequence.
+fn leave_critical_section(host: i32, rseq: u64, registers: &mut Registers) {
+    const RSEQ_CS: u64 = 8;
+    if rseq == 0 {
+        return;
+    }
+    let Ok(descriptor @ 1..) = roam_sys::memory::read_u64(host, rseq + RSEQ_CS) else { return };
+    let word = |at: u64| roam_sys::memory::read_u64(host, descriptor + at).unwrap_or(0);
+    // struct rseq_cs: version and flags, start, length, abort handler.
+    let (start, len, abort) = (word(8), word(16), word(24));
+    if registers.rip.wrapping_sub(start) < len {
+        registers.rip = abort;
+    }
 }
 
 /// The time-out a call was made with.
@@ -161,6 +188,18 @@ pub fn restore(state: &ThreadState, pid: i32, batch: &mut Batch) -> Option<RetOf
             "setting the scheduling class",
             libc::SYS_sched_setscheduler,
             &[0.into(), policy.into(), param.into()],
+        );
+    }
+    if state.affinity != u64::MAX {
+        let mask = batch.data(&state.affinity.to_le_bytes());
+        // This machine may have fewer CPUs; the thread runs on any then.
+        batch.may("setting the CPUs", libc::SYS_sched_setaffinity, &[0.into(), 8.into(), mask.into()]);
+    }
+    if state.slack > 0 {
+        batch.may(
+            "setting the timer slack",
+            libc::SYS_prctl,
+            &[PR_SET_TIMERSLACK.into(), state.slack.into()],
         );
     }
     if nice != 0 {

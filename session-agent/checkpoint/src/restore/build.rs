@@ -1,17 +1,21 @@
 //! The last part of a restore: everything but memory, then letting go.
 
+use std::os::fd::AsFd;
+
 use roam_sys::batch::Batch;
 use roam_sys::inject::Site;
 use roam_sys::memory::{self, MemFile};
 use roam_sys::ptrace::{Registers, Tracee, registers_from_words};
 
-use super::{Restorer, Stub};
+use super::{Made, Restorer, Stub};
 use crate::error::Error;
 use crate::image::Image;
+use crate::kinds::private_files;
 use crate::kinds::process::{self, ProcessState};
+use crate::kinds::sysv::SHM_DEST;
 use crate::kinds::threads;
 use crate::kinds::{descriptors, timers, vdso};
-use crate::objects::{ObjectId, ObjectSlots};
+use crate::objects::{ObjectId, ObjectKind, ObjectSlots};
 use crate::pages::{Backing, ProcessLayout};
 use crate::pod::{Externals, Pod};
 
@@ -51,7 +55,14 @@ impl Restorer {
             return Err(Error::Image("the memory that was sent is not this image's".to_owned()));
         }
         let slots = ObjectSlots(
-            self.objects.iter().enumerate().map(|(i, (number, _))| (ObjectId(i as u32), *number)).collect(),
+            self.objects
+                .iter()
+                .enumerate()
+                .filter_map(|(i, made)| match made {
+                    Made::File { number, .. } => Some((ObjectId(i as u32), *number)),
+                    Made::Segment { .. } => None,
+                })
+                .collect(),
         );
         descriptors::restore(&image.descriptors, &mut self, &slots, pod, externals)?;
         let mut building = Vec::new();
@@ -77,6 +88,7 @@ impl Restorer {
             *self.stub(one.state.pid)? = one.stub;
         }
         self.end_zombies(image)?;
+        self.finish_objects(image)?;
         for one in &mut building {
             one.make_threads()?;
             one.finish_calls()?;
@@ -115,23 +127,37 @@ impl Restorer {
                 let mut page =
                     memory::read_vec(one.stub.host, m.start, (m.end - m.start) as usize).map_err(io)?;
                 vdso::redirect(&mut page, &self.kernel.symbols, self.kernel.vdso).map_err(Error::Image)?;
-                memory::write(one.stub.host, m.start, &page).map_err(io)?;
+                MemFile::open(one.stub.host).and_then(|file| file.write(m.start, &page)).map_err(io)?;
             }
-        }
-        let mut batch = Batch::new();
-        for m in one.layout.mappings.iter().filter(|m| !m.shared) {
-            if m.prot != m.prot | libc::PROT_READ | libc::PROT_WRITE {
-                batch.must(
-                    "protecting memory",
-                    libc::SYS_mprotect,
-                    &[m.start.into(), (m.end - m.start).into(), m.prot.into()],
-                );
-            }
-        }
-        if !batch.is_empty() {
-            one.stub.run(&batch)?;
         }
         Ok(())
+    }
+
+    /// What objects get once their content is there and everybody maps them.
+    fn finish_objects(&mut self, image: &Image) -> Result<(), Error> {
+        let mut batch = Batch::new();
+        for (object, made) in image.layout.objects.iter().zip(&self.objects) {
+            match (&object.kind, made) {
+                (ObjectKind::Memfd { seals, .. }, Made::File { file, .. }) if *seals != 0 => {
+                    roam_sys::descriptor::fcntl(file.as_fd(), libc::F_ADD_SEALS, *seals as i32)
+                        .map_err(|e| Error::system("sealing shared memory", e))?;
+                }
+                (ObjectKind::SysV { mode, .. }, Made::Segment { shmid, .. }) if mode & SHM_DEST != 0 => {
+                    batch.must(
+                        "marking shared memory for removal",
+                        libc::SYS_shmctl,
+                        &[(*shmid).into(), libc::IPC_RMID.into(), 0.into()],
+                    );
+                }
+                _ => {}
+            }
+        }
+        private_files::finish(&image.layout.private, &mut batch);
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let holder = self.holder;
+        self.stub(holder)?.run(&batch).map(drop)
     }
 
     /// Zombies end now, and their parents forget the SIGCHLD that this sent: theirs comes from the image.
@@ -293,7 +319,10 @@ impl Prepared {
                 let signal = nix::sys::signal::Signal::try_from(signal).ok();
                 let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(thread.host), signal);
             }
-            if let Err(error) = thread.tracee.detach(0) {
+            // A thread that was let go may have ended its whole process already.
+            if let Err(error) = thread.tracee.detach(0)
+                && error.raw_os_error() != Some(libc::ESRCH)
+            {
                 failed.get_or_insert(Error::system("letting a thread go", error));
             }
         }

@@ -12,6 +12,7 @@ mod place;
 mod stub;
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
@@ -20,7 +21,7 @@ use std::path::PathBuf;
 use roam_api::error::Refusal;
 use roam_sys::batch::{Batch, Done, RetOf};
 use roam_sys::descriptor::{pidfd_getfd, pidfd_open};
-use roam_sys::memory;
+use roam_sys::memory::{self, MemFile};
 
 pub use build::Prepared;
 use place::Change;
@@ -29,9 +30,11 @@ use stub::{KernelBlock, Stub};
 use crate::content::Content;
 use crate::error::Error;
 use crate::kinds::memory::in_root;
+use crate::kinds::private_files;
+use crate::kinds::sysv;
 use crate::kinds::tree::{self, Node, Step};
 use crate::objects::{Object, ObjectId, ObjectKind};
-use crate::pages::{Backing, Layout, Mapping, PAGE, PageSink, Space};
+use crate::pages::{Backing, Layout, Mapping, PageSink, Space};
 use crate::pod::Pod;
 use crate::stubs::Stubs;
 
@@ -40,6 +43,17 @@ const USUAL_PLACE: u64 = 0x6000_0000_0000;
 /// Address room that a stub needs: the interpreter, batches as they grow, the vdso.
 const PLACE_LEN: u64 = 32 << 20;
 
+/// Mappings larger than this are reserved without accounting, in bytes.
+const RESERVED: u64 = 1 << 30;
+
+/// A shared object that has been made.
+enum Made {
+    /// The descriptor's number in the shared table, and a duplicate here.
+    File { number: i32, file: File },
+    /// A System V segment, and where the holder has it attached.
+    Segment { shmid: i32, address: u64 },
+}
+
 /// A session under restore. Dropping it ends all stubs.
 pub struct Restorer {
     root: PathBuf,
@@ -47,8 +61,11 @@ pub struct Restorer {
     holder: i32,
     kernel: KernelBlock,
     layout: Layout,
-    /// Shared objects, by id: the descriptor's number in the shared table, and a duplicate here.
-    objects: Vec<(i32, File)>,
+    /// Shared objects, by id.
+    objects: Vec<Made>,
+    private_folders: Vec<PathBuf>,
+    /// /proc/PID/mem of stubs whose memory is not all writable.
+    files_of_memory: HashMap<i32, MemFile>,
     /// Mapped files: their descriptors in the shared table, for reading and for writing.
     files: HashMap<(u32, bool), i32>,
     channel: Option<(OwnedFd, i32)>,
@@ -64,6 +81,8 @@ impl Restorer {
         let (first, kernel) = Stub::take(host.as_raw(), USUAL_PLACE)?;
         Ok(Self {
             root: pod.root(),
+            private_folders: pod.private_folders(),
+            files_of_memory: HashMap::new(),
             holder: first.pid,
             stubs: HashMap::from([(first.pid, first)]),
             kernel,
@@ -131,6 +150,7 @@ impl Restorer {
             .map(|n| n.pid)
             .collect();
         for pid in gone {
+            self.files_of_memory.remove(&pid);
             if let Some(stub) = self.stubs.remove(&pid) {
                 stub.exit(0)?;
                 self.reap(&stub)?;
@@ -208,6 +228,18 @@ impl Restorer {
                     }
                     stub.run(&batch)?;
                 }
+                if creator.pid == self.holder {
+                    // The holder has shared memory attached in order to fill it; its children have not.
+                    let mut batch = Batch::new();
+                    for made in &self.objects {
+                        if let Made::Segment { address, .. } = made {
+                            batch.must("detaching shared memory", libc::SYS_shmdt, &[(*address).into()]);
+                        }
+                    }
+                    if !batch.is_empty() {
+                        stub.run(&batch)?;
+                    }
+                }
                 self.stubs.insert(pid, stub);
             }
             Step::SetSid(pid) => {
@@ -278,37 +310,47 @@ impl Restorer {
     fn make_objects(&mut self, objects: &[Object]) -> Result<(), Error> {
         let io = |e| Error::system("making shared memory", e);
         for (index, object) in objects.iter().enumerate() {
-            if let Some((_, file)) = self.objects.get(index) {
-                if file.metadata().map_err(io)?.len() != object.size {
-                    file.set_len(object.size).map_err(io)?;
+            match self.objects.get(index) {
+                Some(Made::File { file, .. }) => {
+                    if file.metadata().map_err(io)?.len() != object.size {
+                        file.set_len(object.size).map_err(io)?;
+                    }
                 }
-                continue;
+                Some(Made::Segment { .. }) => {}
+                None => {
+                    let made = self.make_object(object)?;
+                    self.objects.push(made);
+                }
             }
-            let name = match &object.kind {
-                ObjectKind::Memfd { name, .. } => name.clone(),
-                ObjectKind::Unlinked { path } => {
-                    path.rsplit(|b| *b == b'/').next().unwrap_or(b"unlinked").to_vec()
-                }
-                ObjectKind::SysV { .. } => {
-                    return Err(Error::Image("System V shared memory can't be put back yet".to_owned()));
-                }
-            };
-            let mut batch = Batch::new();
-            let mut short = name;
-            short.truncate(200);
-            let name = batch.c_string(&short);
-            const MFD_ALLOW_SEALING: u32 = 2;
-            let made = batch.must(
-                "making shared memory",
-                libc::SYS_memfd_create,
-                &[name.into(), (libc::MFD_CLOEXEC | MFD_ALLOW_SEALING).into()],
-            );
-            let number = self.run_in_holder(&batch)?.ret(made) as i32;
-            let file = File::from(self.fetch(number)?);
-            file.set_len(object.size).map_err(io)?;
-            self.objects.push((number, file));
         }
         Ok(())
+    }
+
+    fn make_object(&mut self, object: &Object) -> Result<Made, Error> {
+        let mut batch = Batch::new();
+        let made = match &object.kind {
+            ObjectKind::Memfd { name, .. } => memory_file(name, &mut batch),
+            ObjectKind::Unlinked { path } => {
+                memory_file(path.rsplit(|b| *b == b'/').next().unwrap_or(b"unlinked"), &mut batch)
+            }
+            ObjectKind::Private { path } => private_files::open(path, &self.private_folders, &mut batch)?,
+            ObjectKind::SysV { shmid, key, mode } => {
+                let made = sysv::restore(*shmid, *key, *mode, object.size, &mut batch);
+                let done = self.run_in_holder(&batch)?;
+                let address = made.check(&done, *shmid)?;
+                return Ok(Made::Segment { shmid: *shmid, address });
+            }
+        };
+        let number = self.run_in_holder(&batch)?.ret(made) as i32;
+        let file = File::from(self.fetch(number)?);
+        file.set_len(object.size).map_err(|e| Error::system("making shared memory", e))?;
+        Ok(Made::File { number, file })
+    }
+
+    fn make_private_folders(&mut self, layout: &Layout) -> Result<(), Error> {
+        let mut batch = Batch::new();
+        private_files::make_folders(&layout.private, &self.private_folders, &mut batch)?;
+        if batch.is_empty() { Ok(()) } else { self.run_in_holder(&batch).map(drop) }
     }
 
     fn run_in_holder(&mut self, batch: &Batch) -> Result<Done, Error> {
@@ -391,6 +433,13 @@ impl Restorer {
                     Change::Map(mapping) => self.map_one(&mapping, &mut batch),
                 }
             }
+            for (start, end, prot) in place::protections(&before, &process.mappings) {
+                batch.must(
+                    "protecting memory",
+                    libc::SYS_mprotect,
+                    &[start.into(), (end - start).into(), prot.into()],
+                );
+            }
             if !batch.is_empty() {
                 self.stub(process.node.pid)?.run(&batch)?;
             }
@@ -400,12 +449,15 @@ impl Restorer {
 
     fn map_one(&self, m: &Mapping, batch: &mut Batch) {
         let mut flags = libc::MAP_FIXED_NOREPLACE;
-        flags |= if m.shared { libc::MAP_SHARED } else { libc::MAP_PRIVATE | libc::MAP_NORESERVE };
+        flags |= if m.shared { libc::MAP_SHARED } else { libc::MAP_PRIVATE };
+        // Whether memory is accounted for decides with what it can merge, so it is as programs ask for
+        // it; only what is too large for that is taken to have been reserved without.
+        if m.end - m.start > RESERVED {
+            flags |= libc::MAP_NORESERVE;
+        }
         if m.grows_down {
             flags |= libc::MAP_GROWSDOWN;
         }
-        // Private memory is filled from outside before it gets its own protection.
-        let prot = if m.shared { m.prot } else { m.prot | libc::PROT_READ | libc::PROT_WRITE };
         let (fd, offset) = match m.backing {
             Backing::Anonymous | Backing::Jumps => {
                 flags |= libc::MAP_ANONYMOUS;
@@ -414,13 +466,36 @@ impl Restorer {
             Backing::File { file, offset } => {
                 (self.files[&(file, m.shared && m.prot & libc::PROT_WRITE != 0)], offset)
             }
-            Backing::Object { object, offset } => (self.objects[object.0 as usize].0, offset),
+            Backing::Object { object, offset } => match &self.objects[object.0 as usize] {
+                Made::File { number, .. } => (*number, offset),
+                Made::Segment { shmid, .. } => return sysv::attach(*shmid, m, batch),
+            },
         };
         batch.must(
             "mapping memory",
             libc::SYS_mmap,
-            &[m.start.into(), (m.end - m.start).into(), prot.into(), flags.into(), fd.into(), offset.into()],
+            &[
+                m.start.into(),
+                (m.end - m.start).into(),
+                m.prot.into(),
+                flags.into(),
+                fd.into(),
+                offset.into(),
+            ],
         );
+    }
+
+    /// Fills private memory, also where the program itself may not write.
+    fn write_private(&mut self, pid: i32, address: u64, bytes: &[u8]) -> std::io::Result<()> {
+        let host = self.stubs.get(&pid).ok_or(std::io::ErrorKind::NotFound)?.host;
+        if memory::write(host, address, bytes).is_ok() {
+            return Ok(());
+        }
+        match self.files_of_memory.entry(pid) {
+            Entry::Occupied(open) => open.into_mut(),
+            Entry::Vacant(place) => place.insert(MemFile::open(host)?),
+        }
+        .write(address, bytes)
     }
 
     fn is_mapped(&self, pid: i32, address: u64, len: u64) -> bool {
@@ -438,6 +513,16 @@ impl Restorer {
         }
         false
     }
+}
+
+fn memory_file(name: &[u8], batch: &mut Batch) -> RetOf {
+    const MFD_ALLOW_SEALING: u32 = 2;
+    let name = batch.c_string(&name[..name.len().min(200)]);
+    batch.must(
+        "making shared memory",
+        libc::SYS_memfd_create,
+        &[name.into(), (libc::MFD_CLOEXEC | MFD_ALLOW_SEALING).into()],
+    )
 }
 
 /// The same mappings with the file indexes of another layout.
@@ -462,6 +547,7 @@ impl PageSink for Restorer {
         let nodes: Vec<Node> = layout.processes.iter().map(|p| p.node).collect();
         self.make_way(layout)?;
         self.move_holder(&nodes)?;
+        self.make_private_folders(layout)?;
         self.make_objects(&layout.objects)?;
         self.open_files(layout)?;
         self.grow_tree(&nodes)?;
@@ -476,19 +562,23 @@ impl PageSink for Restorer {
                 if !self.is_mapped(pid, address, bytes.len() as u64) {
                     return Err(Error::Image(format!("pages for nowhere: process {pid}, {address:x}")));
                 }
-                let host = self.stub(pid)?.host;
-                memory::write(host, address, bytes)
+                self.write_private(pid, address, bytes)
                     .map_err(|e| Error::system(format!("filling memory of process {pid} at {address:x}"), e))
             }
             Space::Object(ObjectId(id)) => {
-                let (Some((_, file)), Some(object)) =
+                let (Some(made), Some(object)) =
                     (self.objects.get(id as usize), self.layout.objects.get(id as usize))
                 else {
                     return Err(Error::Image("pages for an unknown object".to_owned()));
                 };
                 let len = object.size.saturating_sub(address).min(bytes.len() as u64) as usize;
-                file.write_all_at(&bytes[..len], address)
-                    .map_err(|e| Error::system("filling shared memory", e))
+                match made {
+                    Made::File { file, .. } => file.write_all_at(&bytes[..len], address),
+                    Made::Segment { address: base, .. } => {
+                        memory::write(self.stubs[&self.holder].host, base + address, &bytes[..len])
+                    }
+                }
+                .map_err(|e| Error::system("filling shared memory", e))
             }
         }
     }
@@ -508,14 +598,9 @@ impl PageSink for Restorer {
                 self.stub(pid)?.run(&batch).map(drop)
             }
             Space::Object(ObjectId(id)) => {
-                let Some((_, file)) = self.objects.get(id as usize) else {
-                    return Err(Error::Image("pages for an unknown object".to_owned()));
-                };
-                let zero = vec![0u8; PAGE as usize];
-                for at in (address..address + len).step_by(PAGE as usize) {
-                    file.write_all_at(&zero, at).map_err(|e| Error::system("clearing shared memory", e))?;
-                }
-                Ok(())
+                // The sender never takes back what it sent of an object; it sends it anew.
+                let _ = id;
+                Err(Error::Image("a shared object can't be forgotten".to_owned()))
             }
         }
     }

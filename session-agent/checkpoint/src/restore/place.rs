@@ -86,6 +86,24 @@ pub fn difference(now: &[Mapping], wanted: &[Mapping]) -> Vec<Change> {
     changes
 }
 
+/// Where mappings that stay have another protection now: start, end, protection.
+#[must_use]
+pub fn protections(now: &[Mapping], wanted: &[Mapping]) -> Vec<(u64, u64, i32)> {
+    let mut changes = Vec::new();
+    let mut first = 0;
+    for new in wanted {
+        while first < now.len() && now[first].end <= new.start {
+            first += 1;
+        }
+        for old in now[first..].iter().take_while(|old| old.start < new.end) {
+            if old.prot != new.prot {
+                changes.push((old.start.max(new.start), old.end.min(new.end), new.prot));
+            }
+        }
+    }
+    changes
+}
+
 /// The parts of `one` that no mapping of `others` has with the same thing behind it.
 fn uncovered(one: &Mapping, others: &[Mapping]) -> Vec<(u64, u64)> {
     let mut parts = Vec::new();
@@ -140,6 +158,14 @@ mod tests {
             difference(&[anon(0x10000, 0x30000)], &[anon(0x10000, 0x20000), anon(0x20000, 0x30000)])
                 .is_empty()
         );
+    }
+
+    #[test]
+    fn a_changed_protection_is_set_where_it_changed() {
+        let read_only = Mapping { prot: 1, ..anon(0x20000, 0x30000) };
+        let now = [anon(0x10000, 0x40000)];
+        let wanted = [anon(0x10000, 0x20000), read_only, anon(0x30000, 0x50000)];
+        assert_eq!(protections(&now, &wanted), [(0x20000, 0x30000, 1)]);
     }
 
     #[test]

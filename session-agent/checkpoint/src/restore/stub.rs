@@ -12,6 +12,8 @@ use crate::kinds::vdso;
 /// Room for batches at first; it grows when a batch is larger.
 const ROOM: u64 = 256 << 10;
 const PAGE: u64 = 4096;
+/// How long roam-init may take to reap a helper.
+const REAPED: std::time::Duration = std::time::Duration::from_secs(2);
 /// Everything but SIGTRAP is blocked while a stub is at work.
 const QUIET: u64 = !(1 << (libc::SIGTRAP - 1));
 
@@ -198,11 +200,19 @@ impl Stub {
         let words = [flags, 0, 0, 0, exit_signal as u64, 0, 0, 0, data + 88, 1, 0, pid as u64];
         let bytes: Vec<u8> = words.iter().flat_map(|w| w.to_le_bytes()).collect();
         memory::write(self.host, data, &bytes).map_err(|e| Error::system("preparing a clone", e))?;
-        let (ret, born) = self
-            .area
-            .site()
-            .clone_call(self.tracee, [data, 88, 0, 0, 0, 0])
-            .map_err(|e| inject_error(self.pid, e))?;
+        let deadline = std::time::Instant::now() + REAPED;
+        let (ret, born) = loop {
+            let (ret, born) = self
+                .area
+                .site()
+                .clone_call(self.tracee, [data, 88, 0, 0, 0, 0])
+                .map_err(|e| inject_error(self.pid, e))?;
+            // A helper that had the number may not be reaped by roam-init yet.
+            if ret != -i64::from(libc::EEXIST) || std::time::Instant::now() > deadline {
+                break (ret, born);
+            }
+            std::thread::sleep(std::time::Duration::from_micros(200));
+        };
         must("giving a process its number", ret).map_err(|source| Error::Call { pid, source })?;
         born.ok_or_else(|| Error::Image(format!("process {pid} was made but not seen")))
     }

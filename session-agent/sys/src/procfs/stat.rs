@@ -91,6 +91,13 @@ fn inner(text: &[u8]) -> Option<Stat> {
     })
 }
 
+/// The CPU on which the task last ran.
+#[must_use]
+pub fn last_cpu(text: &[u8]) -> Option<usize> {
+    let close = text.iter().rposition(|b| *b == b')')?;
+    std::str::from_utf8(text.get(close + 2..)?).ok()?.split_ascii_whitespace().nth(39 - 3)?.parse().ok()
+}
+
 /// Reads it for a process, or for a thread by `pid/task/tid`.
 ///
 /// # Errors
