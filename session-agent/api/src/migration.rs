@@ -38,8 +38,6 @@ pub enum Part {
     About,
     /// The kernel objects.
     Image,
-    /// What lies in the pod's private folders.
-    Files,
     /// What its programs have printed.
     Log,
     /// Processes and mappings that the pages after it belong to; replaces the one before.

@@ -25,11 +25,6 @@ pub trait Pod {
     /// Whatever kept roam-init from doing so.
     fn spawn_stub(&self) -> io::Result<Pid>;
 
-    /// The pod's own folders, whose files are part of the session: absolute paths in the pod.
-    fn private_folders(&self) -> Vec<PathBuf> {
-        ["/tmp", "/run", "/dev/shm"].map(PathBuf::from).to_vec()
-    }
-
     /// A NETLINK_SOCK_DIAG socket that was made inside the pod's network namespace.
     fn socket_diag(&self) -> BorrowedFd<'_>;
 

@@ -16,7 +16,6 @@ use roam_checkpoint::{Clocks, Error, Image};
 use serde::{Deserialize, Serialize};
 
 use crate::journal::Facts;
-use crate::private_files::Entry;
 
 /// The longest a part may become, in bytes; more is refused before the freeze where it can be known.
 pub const MAX_PART: usize = 256 << 20;
@@ -147,8 +146,6 @@ pub struct Incoming {
     pub about: Option<About>,
     /// Once it has come.
     pub image: Option<Image>,
-    /// Once they have come.
-    pub files: Option<Vec<Entry>>,
     /// What was printed.
     pub log: Vec<u8>,
 }
@@ -196,7 +193,6 @@ impl Incoming {
         match part {
             Part::About => self.about = Some(decode(part, bytes)?),
             Part::Image => self.image = Some(decode(part, bytes)?),
-            Part::Files => self.files = Some(decode(part, bytes)?),
             Part::Log => self.log = bytes.to_vec(),
             Part::Layout => memory.layout(&decode(part, bytes)?)?,
         }
@@ -255,7 +251,7 @@ mod tests {
             let (mut incoming, mut memory) = (Incoming::default(), Memory::default());
             let odd = Item::Pages { place: Place::Process(1), address, bytes: bytes.clone() };
             prop_assert_eq!(incoming.take(odd, &mut memory).is_ok(), bytes.is_empty() && address % 4096 == 0);
-            for part in [Part::About, Part::Image, Part::Files] {
+            for part in [Part::About, Part::Image] {
                 let _ = incoming.take(Item::Bytes { part, last, bytes: bytes.clone() }, &mut memory);
             }
         }

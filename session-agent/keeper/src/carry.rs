@@ -3,15 +3,12 @@
 //! Everything here runs on the engine's thread and blocks.
 
 use std::io;
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 use std::sync::Arc;
 
 use nix::time::{ClockId, clock_gettime};
 use roam_api::error::{Failure, Outcome};
 use roam_api::init::{Clocks, Request, Role};
 use roam_api::migration::{Item, Part};
-use roam_checkpoint::pod::Pod as _;
 use roam_checkpoint::{Error, Frozen, Image, PageStats, Prepared, Restorer, Tracker};
 
 use crate::bundle::{About, Incoming, Outgoing};
@@ -19,7 +16,6 @@ use crate::keeper::{Keeper, failed};
 use crate::live::{Live, Output, PodExternals};
 use crate::log::OutputLog;
 use crate::pod::handle::Pod;
-use crate::private_files;
 
 /// An error of the engine as a failure that changed nothing. `doing` begins the sentence.
 #[must_use]
@@ -77,13 +73,9 @@ pub fn send_frozen(
         .capture(&*live.pod, &live.externals(), tracker.as_deref_mut())
         .map_err(|e| engine_failed(DOING, e))?;
     let about = about(live).map_err(|e| failed(DOING, &e))?.at(image.clocks);
-    let folders = private_files::folders(&live.facts.runtime_dir);
-    let home = Path::new(std::ffi::OsStr::from_bytes(&live.facts.home));
-    let files = private_files::capture(&live.pod.root(), &folders, home).map_err(|e| failed(DOING, &e))?;
     let log = live.settled_log(log).map_err(|e| failed(DOING, &e))?;
     out.value(Part::About, &about)
         .and_then(|()| out.value(Part::Image, &image))
-        .and_then(|()| out.value(Part::Files, &files))
         .and_then(|()| out.part(Part::Log, &log))
         .map_err(|e| failed(DOING, &e))?;
     frozen.send_pages(&image, tracker, out).map_err(|e| engine_failed(DOING, e))
@@ -143,11 +135,9 @@ impl Arriving {
     pub fn build(self) -> Result<Ready, Failure> {
         const DOING: &str = "Building the session";
         let Self { restorer, incoming, pod, clocks } = self;
-        let (Some(about), Some(image), Some(files)) = (incoming.about, incoming.image, incoming.files) else {
+        let (Some(about), Some(image)) = (incoming.about, incoming.image) else {
             return Err(Failure::undone("The session did not arrive completely."));
         };
-        let folders = private_files::folders(&about.facts.runtime_dir);
-        private_files::restore(&pod.root(), &folders, &files).map_err(|e| failed(DOING, &e))?;
         let output = Output::make(&pod).map_err(|e| failed(DOING, &e))?;
         let mut externals = PodExternals::to_provide(&output).map_err(|e| failed(DOING, &e))?;
         let prepared = restorer.build(&image, &pod, &mut externals).map_err(|e| engine_failed(DOING, e))?;

@@ -19,7 +19,6 @@ pub mod park;
 pub mod parked_file;
 pub mod paths;
 pub mod pod;
-pub mod private_files;
 pub mod screen;
 pub mod server;
 pub mod start;

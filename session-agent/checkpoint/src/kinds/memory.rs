@@ -20,6 +20,7 @@ use roam_sys::procfs::maps::{self, Area};
 
 use crate::content::Content;
 use crate::error::Error;
+use crate::kinds::private_files;
 use crate::kinds::sysv;
 use crate::kinds::tree::Node;
 use crate::kinds::vdso;
@@ -50,7 +51,8 @@ pub type ObjectViews = HashMap<ObjectId, Vec<(i32, u64, u64, u64)>>;
 impl<'a> Builder<'a> {
     /// Begins with an empty layout.
     pub fn new(pod: &dyn Pod, objects: &'a mut Objects) -> Self {
-        let private_folders = pod.private_folders();
+        // What can't be listed holds nothing that is mapped; capturing it fails by name later.
+        let private_folders = private_files::folders(pod).unwrap_or_default();
         Self {
             root: pod.root(),
             objects,

@@ -1,4 +1,5 @@
-//! The files of the pod's own folders (/tmp, /run, /dev/shm): they are nobody else's, so they travel.
+//! The files of the pod's own folders (/tmp, /run, /dev/shm, XDG_RUNTIME_DIR): they are nobody else's,
+//! so they travel.
 //!
 //! Their content travels like shared memory ([`crate::objects`]), since programs may map it. Sockets are
 //! made anew by whoever is bound to them. Paths from an image are held to the pod's own folders:
@@ -45,6 +46,32 @@ pub enum What {
     Fifo,
 }
 
+/// The pod's own folders: its memory file systems, but for the root and /dev, which every pod has alike.
+///
+/// # Errors
+/// If the mounts can't be listed.
+pub fn folders(pod: &dyn Pod) -> Result<Vec<PathBuf>, Error> {
+    let list = |pid: &str| {
+        roam_sys::procfs::read(&format!("/proc/{pid}/mountinfo"))
+            .map(|text| parse_mounts(&text))
+            .map_err(|e| Error::system("listing the session's file systems", e))
+    };
+    let machine: HashSet<u64> = list("self")?.into_iter().map(|m| m.device).collect();
+    let mut mounts = list(&pod.init().to_string())?;
+    // One that shows up at several places (a pod's tree is itself bound into it) counts where it is nearest.
+    mounts.sort_by_key(|m| m.path.as_os_str().len());
+    let mut seen = machine;
+    let mut own = Vec::new();
+    for mount in mounts {
+        let in_dev = mount.path.starts_with("/dev") && mount.path != Path::new("/dev/shm");
+        if seen.insert(mount.device) && mount.kind == b"tmpfs" && !in_dev && mount.path != Path::new("/") {
+            own.push(mount.path);
+        }
+    }
+    own.sort();
+    Ok(own)
+}
+
 /// Lists the private folders, parents before children, and registers the files' content.
 ///
 /// # Errors
@@ -52,46 +79,72 @@ pub enum What {
 pub fn capture(pod: &dyn Pod, objects: &mut Objects) -> Result<Vec<PrivateFile>, Error> {
     let mut found = Vec::new();
     let root = pod.root();
-    let machines = machines_devices().map_err(|e| Error::system("listing this machine's file systems", e))?;
-    for folder in pod.private_folders() {
+    for folder in folders(pod)? {
         let outside = in_root(&root, folder.as_os_str().as_bytes());
-        if !outside.is_dir() {
-            continue;
-        }
-        walk(&outside, &folder, &machines, objects, &mut found)
+        fs::metadata(&outside)
+            .and_then(|meta| walk(&outside, &folder, meta.dev(), objects, &mut found))
             .map_err(|e| Error::system(format!("reading the session's files in {}", folder.display()), e))?;
     }
     Ok(found)
 }
 
-/// The devices of the file systems that this process sees: what is bound into the pod from the machine
-/// has one of these, what the pod mounted itself has not.
-fn machines_devices() -> io::Result<HashSet<u64>> {
-    Ok(parse_devices(&String::from_utf8_lossy(&roam_sys::procfs::read("/proc/self/mountinfo")?)))
+struct Mount {
+    device: u64,
+    path: PathBuf,
+    kind: Vec<u8>,
 }
 
-fn parse_devices(mountinfo: &str) -> HashSet<u64> {
-    mountinfo
-        .lines()
+/// The lines of mountinfo (proc(5)): … major:minor root path … - type ….
+fn parse_mounts(text: &[u8]) -> Vec<Mount> {
+    text.split(|b| *b == b'\n')
         .filter_map(|line| {
-            let (major, minor) = line.split(' ').nth(2)?.split_once(':')?;
-            Some(libc::makedev(major.parse().ok()?, minor.parse().ok()?))
+            let mut words = line.split(|b| *b == b' ');
+            let device = std::str::from_utf8(words.nth(2)?).ok()?;
+            let (major, minor) = device.split_once(':')?;
+            let path = unescape(words.nth(1)?);
+            let kind = words.skip_while(|word| *word != b"-").nth(1)?;
+            Some(Mount {
+                device: libc::makedev(major.parse().ok()?, minor.parse().ok()?),
+                path: PathBuf::from(std::ffi::OsString::from_vec(path)),
+                kind: kind.to_vec(),
+            })
         })
         .collect()
+}
+
+/// The kernel writes blanks and backslashes as three octal digits.
+fn unescape(text: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut at = 0;
+    while at < text.len() {
+        let octal =
+            text.get(at + 1..at + 4).and_then(|d| u8::from_str_radix(std::str::from_utf8(d).ok()?, 8).ok());
+        match (text[at], octal) {
+            (b'\\', Some(byte)) => {
+                out.push(byte);
+                at += 4;
+            }
+            (byte, _) => {
+                out.push(byte);
+                at += 1;
+            }
+        }
+    }
+    out
 }
 
 fn walk(
     outside: &Path,
     inside: &Path,
-    machines: &HashSet<u64>,
+    device: u64,
     objects: &mut Objects,
     found: &mut Vec<PrivateFile>,
 ) -> io::Result<()> {
     for entry in fs::read_dir(outside)? {
         let entry = entry?;
         let meta = entry.metadata()?;
-        if machines.contains(&meta.dev()) {
-            continue; // something bound in from the machine
+        if meta.dev() != device {
+            continue; // bound in from the machine, or a private folder with a turn of its own
         }
         let path = inside.join(entry.file_name());
         let kind = meta.file_type();
@@ -119,7 +172,7 @@ fn walk(
             what,
         });
         if is_folder {
-            walk(&entry.path(), &path, machines, objects, found)?;
+            walk(&entry.path(), &path, device, objects, found)?;
         }
     }
     Ok(())
@@ -225,9 +278,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn devices_parse() {
-        let text = "22 1 254:1 / / rw - ext4 /dev/vda1 rw\n23 22 0:21 / /proc rw - proc proc rw\n";
-        assert_eq!(parse_devices(text), HashSet::from([libc::makedev(254, 1), libc::makedev(0, 21)]));
+    fn mounts_parse() {
+        let text =
+            b"22 1 254:1 / / rw - ext4 /dev/vda1 rw\n23 22 0:21 / /run/a\\040b rw shared:1 - tmpfs x rw\n";
+        let mounts = parse_mounts(text);
+        assert_eq!(
+            (mounts[0].device, mounts[0].kind.as_slice()),
+            (libc::makedev(254, 1), b"ext4".as_slice())
+        );
+        assert_eq!(
+            (mounts[1].path.as_path(), mounts[1].kind.as_slice()),
+            (Path::new("/run/a b"), b"tmpfs".as_slice())
+        );
     }
 
     #[test]

@@ -81,7 +81,7 @@ impl Restorer {
         let (first, kernel) = Stub::take(host.as_raw(), USUAL_PLACE)?;
         Ok(Self {
             root: pod.root(),
-            private_folders: pod.private_folders(),
+            private_folders: private_files::folders(pod)?,
             files_of_memory: HashMap::new(),
             holder: first.pid,
             stubs: HashMap::from([(first.pid, first)]),
