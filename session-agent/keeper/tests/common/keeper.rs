@@ -47,7 +47,8 @@ pub fn spec(folders: &Folders, script: &str) -> SessionSpec {
 
 impl Running {
     pub fn start(folders: &Folders) -> Self {
-        Self::start_in(&folders.path("session"), &folders.path("state"))
+        // STATE/sessions/ID, so that what lies in STATE itself is the test's own too.
+        Self::start_in(&folders.path("session"), &folders.path("state/sessions/x"))
     }
 
     pub fn start_in(session: &std::path::Path, state: &std::path::Path) -> Self {
