@@ -101,7 +101,9 @@ impl<'a> Build<'a> {
             .max();
         let base = (highest.unwrap_or(0) + 1).max(64);
         let room = files * 3 + 64;
-        let base = free_room(stubs, base, room)?;
+        // New descriptors get the lowest free numbers; with as much room again below the slots, none of
+        // them is a slot by accident.
+        let base = free_room(stubs, base, 2 * room)? + room;
         Ok(Self {
             pids: image.tables.iter().map(|t| t.pid).collect(),
             made: vec![false; image.files.len()],

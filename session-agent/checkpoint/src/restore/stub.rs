@@ -99,6 +99,14 @@ impl Stub {
             batch.must("unmapping the stub", libc::SYS_munmap, &[old.start.into(), old.len().into()]);
         }
         batch.must("closing descriptors", libc::SYS_close_range, &[0.into(), u32::MAX.into(), 0.into()]);
+        // Every open file of the session is in one table for a while; the limit itself is restored later.
+        let (_, most) = roam_sys::limits::get(host, libc::RLIMIT_NOFILE).map_err(io)?;
+        let limit = batch.data(&[most, most].map(u64::to_le_bytes).concat());
+        batch.must(
+            "raising the number of open files",
+            libc::SYS_prlimit64,
+            &[0.into(), libc::RLIMIT_NOFILE.into(), limit.into(), 0.into()],
+        );
         // What roam-init ignores, exec keeps ignored.
         let default = batch.room(32);
         for signal in (1..=64).filter(|s| *s != libc::SIGKILL && *s != libc::SIGSTOP) {
