@@ -213,8 +213,8 @@ pub async fn first_request(
         }
         Ok(other) => Err(unexpected(&other)),
         Err(failure) => {
-            // The keeper ends by itself when its first request fails, and takes its sockets along.
-            watch::clean_up(runtime).await;
+            // The keeper ends by itself when its first request fails; nobody needs to wait for that.
+            tokio::spawn(watch::clean_up(runtime.to_owned()));
             Err(failure)
         }
     }

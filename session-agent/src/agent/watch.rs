@@ -178,13 +178,13 @@ pub async fn until_gone(agent: &Agent, id: &SessionId, limit: Duration) {
 }
 
 /// Removes the folder of a keeper whose first request failed, once that keeper is gone.
-pub async fn clean_up(runtime: &Path) {
+pub async fn clean_up(runtime: PathBuf) {
     let gone = async {
         while alive(&runtime.join("keeper.sock")).await == Alive::Yes {
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };
-    if tokio::time::timeout(Duration::from_secs(10), gone).await.is_ok() {
-        remove_folder(runtime);
+    if tokio::time::timeout(Duration::from_secs(60), gone).await.is_ok() {
+        remove_folder(&runtime);
     }
 }
