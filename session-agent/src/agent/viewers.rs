@@ -29,6 +29,9 @@ use crate::paths::program;
 /// How long a session that vanished from the screen is waited for.
 const COME_BACK: Duration = Duration::from_secs(60);
 
+/// How often in a row a viewer may end at once before it is given up.
+const MAX_SHORT_LIVES: u32 = 5;
+
 /// A session that is shown here.
 #[derive(Debug, Clone)]
 pub struct Viewer {
@@ -190,6 +193,7 @@ fn start(agent: &Agent, stream: UnixStream, title: &str, view_only: bool) -> Res
 
 /// Stays with a viewer until its session is not to be shown here any more.
 async fn follow(agent: Arc<Agent>, id: SessionId, viewer: Viewer, mut child: Child, via: Via) {
+    let mut short_lives = 0;
     loop {
         let began = tokio::time::Instant::now();
         let status = tokio::select! {
@@ -203,9 +207,16 @@ async fn follow(agent: Arc<Agent>, id: SessionId, viewer: Viewer, mut child: Chi
         if !status.is_ok_and(stream_ended) {
             break;
         }
-        // A stream that ends at once, again and again, is no reason to be busy.
-        if began.elapsed() < Duration::from_secs(1) {
+        // A viewer that ends at once, again and again, won't do better the next time.
+        if began.elapsed() < Duration::from_secs(2) {
+            short_lives += 1;
+            if short_lives > MAX_SHORT_LIVES {
+                tracing::warn!(session = %id, "the viewer keeps ending; giving up");
+                break;
+            }
             tokio::time::sleep(Duration::from_millis(500)).await;
+        } else {
+            short_lives = 0;
         }
         let again = tokio::time::timeout(COME_BACK, reopen(&agent, id, viewer.view_only, &via));
         child = tokio::select! {
