@@ -95,3 +95,24 @@ fn a_failed_sleep_changes_nothing_and_damage_is_refused() {
         keeper.wait();
     });
 }
+
+#[test]
+fn a_session_with_a_screen_sleeps_and_wakes() {
+    as_ordinary_user("a_session_with_a_screen_sleeps_and_wakes", || {
+        let folders = Folders::new();
+        let keeper = Running::start(&folders);
+        let mut program = spec(&folders, COUNTER);
+        program.screen = true;
+        keeper.ask(&Request::Start { identity: identity(), spec: program }).unwrap();
+        keeper.follow("ready\n");
+        let file = folders.path("home/asleep");
+        park(&keeper, &file).unwrap();
+        keeper.wait();
+        let keeper = Running::start(&folders);
+        assert_eq!(resume(&keeper, &file), Ok(Answer::Ok));
+        tell(&keeper, "awake");
+        keeper.follow("1 awake kept\n");
+        keeper.ask(&Request::Stop).unwrap();
+        keeper.wait();
+    });
+}
