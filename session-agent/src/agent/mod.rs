@@ -99,6 +99,8 @@ pub struct Core {
     pub viewers: BTreeMap<SessionId, viewers::Viewer>,
     /// Sessions that a person here asked to come, and when.
     pub fetched: BTreeMap<SessionId, Instant>,
+    /// Who offered the sessions that a keeper here was told to receive.
+    pub offered: BTreeMap<SessionId, MachineKey>,
     questions: Vec<(Question, oneshot::Sender<bool>)>,
     next_question: u64,
 }
@@ -330,6 +332,7 @@ fn run(options: &Options) -> Result<(), Failure> {
         moves: moves::Moves::default(),
         viewers: BTreeMap::new(),
         fetched: BTreeMap::new(),
+        offered: BTreeMap::new(),
         questions: Vec::new(),
         next_question: 0,
     };

@@ -75,6 +75,7 @@ pub async fn take(agent: &Arc<Agent>, from: MachineKey, offer: Offer) -> Result<
     };
     // Before the keeper listens: the folder is made by the request that starts it.
     requests::first_request(agent, &runtime, &agent.paths.session_state(&id), &request).await?;
+    agent.core().offered.insert(id, from);
     agent.network.expect_lane(secret.token, runtime);
     tokio::spawn(arrive(agent.clone(), id, offer.show));
     Ok(Reply::Ready { lane: secret, lane_port: agent.network.lane_port })
@@ -143,11 +144,11 @@ async fn arrive(agent: Arc<Agent>, id: SessionId, show: Option<bool>) {
 /// The source says that the session does not come.
 pub async fn withdraw(agent: &Agent, from: MachineKey, id: SessionId) {
     let arriving = {
-        let core = agent.core();
-        let from = core.machines.name(&from);
-        core.table
-            .here(&id)
-            .is_some_and(|info| matches!(&info.state, SessionState::Receiving { from: f } if *f == from))
+        let mut core = agent.core();
+        let offered = core.offered.get(&id) == Some(&from) && core.offered.remove(&id).is_some();
+        // A keeper that receives may say nothing of it before the session is there.
+        let there = core.table.here(&id).map(|info| info.state.clone());
+        offered && there.is_none_or(|state| matches!(state, SessionState::Receiving { .. }))
     };
     if arriving && let Ok(mut keeper) = keeper::Keeper::connect(&agent.paths.session_runtime(&id)).await {
         let _ = keeper.ask(&KeeperRequest::Stop).await;
