@@ -19,6 +19,7 @@ pub mod objects;
 pub mod pages;
 pub mod pod;
 mod restore;
+mod runs;
 pub mod stubs;
 mod track;
 

@@ -14,6 +14,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use nix::unistd::Pid;
 use roam_sys::descriptor::{pidfd_getfd, pidfd_open};
 use roam_sys::inject::{Borrowed, InjectError, Site};
+use roam_sys::pagemap::Run;
 use roam_sys::uffd::{self, WriteTracker};
 
 use crate::error::Error;
@@ -22,6 +23,7 @@ use crate::kinds::memory::{self, Builder, Sender};
 use crate::objects::Objects;
 use crate::pages::{Backing, Layout, Mapping, PageSink, PageStats, ProcessLayout, Space};
 use crate::pod::Pod;
+use crate::runs;
 
 /// Tracks the writes of a session's processes.
 pub struct Tracker {
@@ -32,8 +34,8 @@ pub struct Tracker {
 
 struct Tracked {
     uffd: WriteTracker,
-    /// The mappings that were sent at least once and are armed since.
-    armed: Vec<Mapping>,
+    /// The mappings that were sent at least once and are armed since, and which pages of them were sent.
+    armed: Vec<(Mapping, Vec<Run>)>,
 }
 
 /// Whether this kernel can track writes.
@@ -148,36 +150,38 @@ impl Tracked {
                 sender.mapping(host, pid, &pagemap, mapping)?;
                 continue;
             }
-            let known = self.armed.iter().any(|m| {
+            let known = self.armed.iter().any(|(m, _)| {
                 m.start <= mapping.start
                     && mapping.end <= m.end
                     && m.backing_at(mapping.start) == mapping.backing
             });
-            let written = pagemap.written_and_rearm(mapping.start, mapping.end);
+            let mut written = pagemap.written_and_rearm(mapping.start, mapping.end);
+            if written.is_err() {
+                // Not registered: a mapping made since. A write after this is noted.
+                let _ = self.uffd.register(mapping.start, mapping.end);
+                let _ = pagemap.written_and_rearm(mapping.start, mapping.end);
+                written = Err(std::io::ErrorKind::NotFound.into());
+            }
+            // Looked at after arming: a page that appears in between is noted as written.
+            let own = pagemap
+                .own_pages(mapping.start, mapping.end, false)
+                .map_err(|e| Error::system("looking for written pages", e))?;
             match written {
-                Ok(runs) if known => {
-                    for run in runs {
-                        let own = pagemap
-                            .own_pages(run.start, run.end, false)
-                            .map_err(|e| Error::system("looking for written pages", e))?;
-                        // Written and yet not there: dropped by madvise. It reads as new again.
-                        if own.len() != 1 || own[0] != run {
-                            sender.sink.forget(Space::Process(pid), run.start, run.end - run.start)?;
-                        }
-                        sender.runs(host, pid, mapping, &own)?;
+                Ok(written) if known => {
+                    let whole = [Run { start: mapping.start, end: mapping.end }];
+                    let sent = self.armed.iter().flat_map(|(_, runs)| runs::intersection(runs, &whole));
+                    // Dropped by madvise: it reads as new again.
+                    for gone in runs::difference(&sent.collect::<Vec<_>>(), &own) {
+                        sender.sink.forget(Space::Process(pid), gone.start, gone.end - gone.start)?;
                     }
+                    sender.runs(host, pid, mapping, &runs::intersection(&written, &own))?;
                 }
-                other => {
-                    if other.is_err() {
-                        // Not registered: a mapping made since. A write after this call is noted.
-                        let _ = self.uffd.register(mapping.start, mapping.end);
-                        let _ = pagemap.written_and_rearm(mapping.start, mapping.end);
-                    }
+                _ => {
                     sender.sink.forget(Space::Process(pid), mapping.start, mapping.end - mapping.start)?;
-                    sender.mapping(host, pid, &pagemap, mapping)?;
+                    sender.runs(host, pid, mapping, &own)?;
                 }
             }
-            armed.push(mapping.clone());
+            armed.push((mapping.clone(), own));
         }
         self.armed = armed;
         Ok(())

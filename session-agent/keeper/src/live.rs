@@ -7,6 +7,7 @@ use std::os::unix::net::UnixStream as StdUnixStream;
 use std::sync::Arc;
 use std::time::Duration;
 
+use nix::sys::socket::{getsockopt, sockopt};
 use nix::sys::stat::fstat;
 use roam_api::init::{Event, Reply, Request, Role};
 use roam_api::keeper::Identity;
@@ -321,12 +322,24 @@ impl PodExternals {
     }
 }
 
+/// The external that stands for a display's connection to the session's X server.
+const DISPLAY: &str = "display";
+
 impl Externals for PodExternals {
     fn identify(&self, file: BorrowedFd<'_>) -> Option<ExternalName> {
-        self.pipes.get(&identity_of(file).ok()?).cloned()
+        if let Some(name) = self.pipes.get(&identity_of(file).ok()?) {
+            return Some(name.clone());
+        }
+        // What this keeper connected to from outside is a viewer's way into the session's X server.
+        let peer = getsockopt(&file, sockopt::PeerCredentials).ok()?;
+        (peer.pid() == std::process::id() as i32).then(|| ExternalName(DISPLAY.to_owned()))
     }
 
     fn provide(&mut self, name: &ExternalName) -> io::Result<OwnedFd> {
+        if name.0 == DISPLAY {
+            // A display keeps nothing and attaches anew: to the X server its old connection has ended.
+            return std::os::unix::net::UnixStream::pair().map(|(ours, _)| ours.into());
+        }
         match self.provided.get(name) {
             Some(fd) => fd.try_clone(),
             None => Err(io::Error::new(io::ErrorKind::NotFound, format!("there is no external {}", name.0))),

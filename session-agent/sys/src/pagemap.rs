@@ -103,8 +103,8 @@ impl Pagemap {
         })
     }
 
-    /// The runs written since the last call, armed again at once. Pages that were dropped
-    /// (madvise) count as written too.
+    /// The runs of pages that are there and were written since the last call, armed again at once. Pages
+    /// that are not there are left alone: arming them would leave marks that look like swapped pages.
     ///
     /// # Errors
     /// EPERM if a part of the range is not registered for asynchronous write protection.
@@ -114,6 +114,7 @@ impl Pagemap {
             start,
             end,
             category_mask: PAGE_IS_WRITTEN,
+            category_anyof_mask: PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
             return_mask: PAGE_IS_WRITTEN,
             ..ScanArg::default()
         })

@@ -220,6 +220,12 @@ pub fn make_folders(files: &[PrivateFile], folders: &[PathBuf], batch: &mut Batc
 pub fn open(path: &[u8], folders: &[PathBuf], batch: &mut Batch) -> Result<RetOf, Error> {
     const RESOLVE_NO_SYMLINKS: u64 = 4;
     allowed(path, folders)?;
+    // While the session still runs only its mapped files are known, not the folders that they are in.
+    let parents: Vec<&Path> = Path::new(std::ffi::OsStr::from_bytes(path)).ancestors().skip(1).collect();
+    for parent in parents.into_iter().rev().filter(|p| folders.iter().any(|f| p.starts_with(f) && p != f)) {
+        let parent = batch.c_string(parent.as_os_str().as_bytes());
+        batch.may("making a folder", libc::SYS_mkdir, &[parent.into(), 0o700.into()]);
+    }
     let path = batch.c_string(path);
     let flags = libc::O_RDWR | libc::O_CREAT | libc::O_CLOEXEC;
     // struct open_how: flags, mode, resolve.
