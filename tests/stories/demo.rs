@@ -39,12 +39,11 @@ fn demo() -> Result<()> {
 
     let window = open_app(&lab)?;
     println!("On desk: an editor with unsaved text, and a terminal.");
-    for (name, command) in [("terminal", "xterm"), ("editor", "mousepad")] {
-        let said = lab.run("desk", &["roam", "run", "--name", name, "--", command], 60)?;
-        ensure!(said.trim() == name, "`roam run` printed {said:?}");
-    }
+    // One after the other: a window that opens takes the keyboard from the one that is typed into.
+    start(&lab, "terminal", "xterm")?;
     desk.focus("terminal@")?;
     desk.press(&[Text("W='typed on desk'"), Named("Return")])?;
+    start(&lab, "editor", "mousepad")?;
     desk.focus("editor@")?;
     desk.press(&[Text("Dear reader,"), Named("Return"), Text("this was never saved."), Named("Return")])?;
     desk.press(&[Text("Undo-me-over-there.")])?;
@@ -78,6 +77,12 @@ fn demo() -> Result<()> {
         window.wait()?;
     }
     lab.down()
+}
+
+fn start(lab: &LabGuard, name: &str, command: &str) -> Result<()> {
+    let said = lab.run("desk", &["roam", "run", "--name", name, "--", command], 60)?;
+    ensure!(said.trim() == name, "`roam run` printed {said:?}");
+    Ok(())
 }
 
 /// On a machine with a real screen, Roam's window of laptop is opened there.

@@ -144,7 +144,8 @@ impl Frozen {
         }
         let (mut layout, views) = builder.finish();
         layout.private = private;
-        let processes = self.living().map(|p| capture_process(self, p)).collect::<Result<Vec<_>, _>>()?;
+        let processes =
+            self.living().map(|p| capture_process(self, p, &objects)).collect::<Result<Vec<_>, _>>()?;
         self.objects = objects;
         self.views = views;
         let clocks = clocks(pod)?;
@@ -254,7 +255,11 @@ fn inject_error(pid: i32, error: InjectError) -> Error {
     }
 }
 
-fn capture_process(frozen: &Frozen, process: &FrozenProcess) -> Result<ProcessState, Error> {
+fn capture_process(
+    frozen: &Frozen,
+    process: &FrozenProcess,
+    objects: &Objects,
+) -> Result<ProcessState, Error> {
     let pid = process.node.pid;
     let inject = |e| inject_error(pid, e);
     let io = |e: std::io::Error| Error::system(format!("asking process {pid}"), e);
@@ -292,7 +297,7 @@ fn capture_process(frozen: &Frozen, process: &FrozenProcess) -> Result<ProcessSt
                     (&asked, &ran?),
                 )?);
             }
-            process::capture(process, states, &asked, &done)
+            process::capture(process, states, objects, &asked, &done)
         })();
         area.remove(leader, site).map_err(inject)?;
         answers

@@ -102,6 +102,7 @@ pub fn list(pod: &dyn Pod) -> io::Result<Vec<i32>> {
 /// [`Error::Refused`] if one does not stop; all run again then.
 pub fn freeze(pod: &dyn Pod) -> Result<Frozen, Error> {
     let waits = syscalls::observe(&list(pod).map_err(|e| Error::system("listing the processes", e))?);
+    wait_until_stoppable(pod)?;
     let mut stopper = Stopper::default();
     let since = Instant::now();
     match stopper.stop_all(pod).and_then(|()| stopper.describe()) {
@@ -119,6 +120,30 @@ pub fn freeze(pod: &dyn Pod) -> Result<Frozen, Error> {
         }
     }
 }
+
+/// A thread that waits for a disk or a vfork child can't be stopped, and one that is being interrupted all
+/// the same would stop for nobody's benefit once it wakes. So such are waited for before any is touched.
+fn wait_until_stoppable(pod: &dyn Pod) -> Result<(), Error> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let mut deep = None;
+        for pid in list(pod).map_err(|e| Error::system("listing the processes", e))? {
+            for tid in procfs::threads(pid).unwrap_or_default() {
+                if stat::read_thread(pid, tid).is_ok_and(|s| s.state == b'D') {
+                    deep = Some(pid);
+                }
+            }
+        }
+        let Some(pid) = deep else { return Ok(()) };
+        if Instant::now() > deadline {
+            return Err(refuse(pid, DOES_NOT_STOP, "Try again in a moment."));
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+const DOES_NOT_STOP: &str =
+    "it does not stop: it waits for a disk, a network file system or a program being started";
 
 #[derive(Default)]
 struct Stopper {
@@ -213,11 +238,7 @@ impl Stopper {
                 Ok(Some(Stop::Event { .. } | Stop::Syscall)) => drop(tracee.resume(0)),
                 Ok(None) => {
                     if Instant::now() > deadline {
-                        return Err(refuse(
-                            pid,
-                            "it does not stop: it waits for a disk, a network file system or a program being started",
-                            "Try again in a moment.",
-                        ));
+                        return Err(refuse(pid, DOES_NOT_STOP, "Try again in a moment."));
                     }
                     spins += 1;
                     if spins > 50 {
@@ -302,9 +323,17 @@ impl Stopper {
     }
 
     fn let_go(&mut self) {
-        for (_, tracee, _) in self.threads.values() {
-            // One that has not stopped can't be detached; its interrupt ends with this thread's trace.
-            let _ = tracee.detach(0);
+        for (_, tracee, stop) in self.threads.values_mut() {
+            if tracee.detach(0).is_ok() {
+                *stop = None;
+            }
+        }
+        // One that had not stopped yet does so as soon as it wakes, and must find somebody then.
+        for tid in self.threads.keys().copied().collect::<Vec<_>>() {
+            let tracee = Tracee::auto_attached(tid);
+            while !matches!(tracee.wait(), Ok(Stop::Ended(_)) | Err(_)) {
+                let _ = tracee.detach(0);
+            }
         }
     }
 }

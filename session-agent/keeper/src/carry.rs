@@ -5,7 +5,7 @@
 use std::io;
 use std::sync::Arc;
 
-use nix::time::{ClockId, clock_gettime};
+use nix::time::{ClockId, clock_getres, clock_gettime};
 use roam_api::error::{Failure, Outcome};
 use roam_api::init::{Clocks, Request, Role};
 use roam_api::migration::{Item, Part};
@@ -178,10 +178,13 @@ impl Ready {
     /// # Errors
     /// If it can't; it is gone then.
     pub fn activate(self) -> Result<Arrived, Failure> {
-        // The pod's monotonic clock must not be behind what the session saw last.
+        // The pod's monotonic clock must not be behind what the session saw last, nor may its coarse
+        // sister, which follows it by up to a tick.
+        let tick = clock_getres(ClockId::CLOCK_MONOTONIC_COARSE)
+            .map_or(10_000_000, |t| t.tv_sec() * 1_000_000_000 + t.tv_nsec());
         let behind = || {
             now(ClockId::CLOCK_MONOTONIC)
-                .map(|now| self.about.monotonic_ns - now.saturating_add(self.clocks.monotonic_ns))
+                .map(|now| self.about.monotonic_ns + tick - now.saturating_add(self.clocks.monotonic_ns))
                 .unwrap_or(0)
         };
         while let wait @ 1.. = behind() {

@@ -10,6 +10,7 @@ use crate::freeze::FrozenProcess;
 use crate::kinds::signals::{self, Action, Pending};
 use crate::kinds::threads::ThreadState;
 use crate::kinds::timers::{self, Timers};
+use crate::objects::{ObjectId, ObjectSlots, Objects};
 
 const LIMITS: usize = 16;
 const PR_SET_PDEATHSIG: i32 = 1;
@@ -59,8 +60,8 @@ pub struct ProcessState {
 /// What a process runs, for PR_SET_MM_MAP.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Program {
-    /// Path of the executable in the pod; none if it was deleted.
-    pub executable: Option<Vec<u8>>,
+    /// What is executed.
+    pub executable: Executable,
     /// start_code, end_code, start_data, end_data, start_brk, brk, start_stack, arg_start, arg_end,
     /// env_start, env_end.
     pub addresses: [u64; 11],
@@ -68,6 +69,17 @@ pub struct Program {
     pub auxv: Vec<u8>,
     /// personality(2).
     pub personality: u32,
+}
+
+/// The file behind a program.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Executable {
+    /// A file at this path in the pod.
+    Path(Vec<u8>),
+    /// A file without a name, which is mapped: a memfd, or one that was deleted.
+    Object(ObjectId),
+    /// Nothing of it is left; /proc/PID/exe can't be as it was.
+    Gone,
 }
 
 /// prctl settings.
@@ -138,6 +150,7 @@ pub fn ask(process: &FrozenProcess, batch: &mut Batch) -> Result<Asked, Error> {
 pub fn capture(
     process: &FrozenProcess,
     threads: Vec<ThreadState>,
+    objects: &Objects,
     asked: &Asked,
     done: &Done,
 ) -> Result<ProcessState, Error> {
@@ -163,7 +176,7 @@ pub fn capture(
             .map_err(|e| io("pending signals", e))?,
         timers: timers::answers(&asked.timers, done),
         program: Program {
-            executable: (!executable.ends_with(b" (deleted)")).then_some(executable),
+            executable: find_executable(host, executable, objects),
             addresses: [
                 mm.start_code,
                 mm.end_code,
@@ -197,6 +210,17 @@ pub fn capture(
     })
 }
 
+fn find_executable(host: i32, path: Vec<u8>, objects: &Objects) -> Executable {
+    use std::os::unix::fs::MetadataExt;
+    if !path.ends_with(b" (deleted)") {
+        return Executable::Path(path);
+    }
+    std::fs::metadata(format!("/proc/{host}/exe"))
+        .ok()
+        .and_then(|meta| objects.find(meta.dev(), meta.ino()))
+        .map_or(Executable::Gone, Executable::Object)
+}
+
 fn limits(host: i32) -> std::io::Result<Vec<(u64, u64)>> {
     (0..LIMITS as u32).map(|which| roam_sys::limits::get(host, which)).collect()
 }
@@ -216,9 +240,15 @@ pub fn restore(state: &ProcessState, batch: &mut Batch) {
     signals::restore_actions(&state.actions, batch);
 }
 
-/// Adds the call that opens the executable, for [`restore_program`].
-pub fn open_executable(program: &Program, batch: &mut Batch) -> Option<RetOf> {
-    let path = batch.c_string(program.executable.as_ref()?);
+/// Adds the call that opens the executable, for [`restore_program`]. `slots` are the objects in the
+/// descriptor table that all processes share until they get their own.
+pub fn open_executable(program: &Program, slots: &ObjectSlots, batch: &mut Batch) -> Option<RetOf> {
+    let path = match &program.executable {
+        Executable::Path(path) => path.clone(),
+        Executable::Object(id) => format!("/proc/self/fd/{}", slots.0.get(id)?).into_bytes(),
+        Executable::Gone => return None,
+    };
+    let path = batch.c_string(&path);
     Some(batch.may(
         "opening the executable",
         libc::SYS_openat,

@@ -123,7 +123,13 @@ fn parse(text: &str) -> Vec<Timer> {
 pub fn restore_interval(timers: &Timers, batch: &mut Batch) {
     for (which, setting) in timers.interval.iter().enumerate() {
         if *setting != [0; 32] {
-            let setting = batch.data(setting);
+            let mut setting = *setting;
+            if setting[16..] == [0; 16] {
+                // It has fired and its signal still waits; the kernel starts it again when that is taken.
+                // Set to nothing it would end, so it fires once more, into the same waiting signal.
+                setting[24] = 1;
+            }
+            let setting = batch.data(&setting);
             batch.must(
                 "setting an interval timer",
                 libc::SYS_setitimer,

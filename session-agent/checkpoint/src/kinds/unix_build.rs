@@ -15,6 +15,7 @@ use super::build::{Build, PIECE, place};
 use super::open_file::{FileId, Kind};
 use super::unix::{Link, Message, Name, SO_PEEK_OFF, State, path_of};
 use crate::error::Error;
+use crate::pod::Pod;
 
 fn damaged(what: &str) -> Error {
     Error::Image(format!("a unix socket is damaged: {what}"))
@@ -336,6 +337,7 @@ fn fill(state: &State, id: FileId, at: &mut Build<'_>) -> Result<(), Error> {
         Link::Gone => Some(at.anchor(id)?[1]),
         _ => None,
     };
+    let user = user_of(at.pod)?;
     let mut senders = HashSet::new();
     if let Link::Pair(other) = state.link {
         senders.insert(other);
@@ -372,7 +374,7 @@ fn fill(state: &State, id: FileId, at: &mut Build<'_>) -> Result<(), Error> {
         loop {
             let piece = &rest[..if stream { rest.len().min(PIECE) } else { rest.len() }];
             let mut batch = Batch::new();
-            let sent = send(&mut batch, sender, to.as_deref(), piece, &files, message);
+            let sent = send(&mut batch, sender, to.as_deref(), piece, &files, message, user);
             let done = at.run(None, &batch)?;
             if done.ret(sent) != piece.len() as i64 {
                 return Err(Error::Image("what was queued in a unix socket does not fit".into()));
@@ -399,6 +401,20 @@ fn named(at: &Build<'_>, name: &[u8]) -> Option<FileId> {
     found.map(|i| FileId(i as u32))
 }
 
+/// The pod's one user and group, as its processes see them: the first column of the id maps.
+fn user_of(pod: &dyn Pod) -> Result<[u32; 2], Error> {
+    let first = |which: &str| {
+        let text = roam_sys::procfs::read(&format!("/proc/{}/{which}", pod.init()))
+            .map_err(|e| Error::system("reading the pod's user", e))?;
+        String::from_utf8_lossy(&text)
+            .split_ascii_whitespace()
+            .next()
+            .and_then(|id| id.parse().ok())
+            .ok_or_else(|| Error::Image("the pod has no user".into()))
+    };
+    Ok([first("uid_map")?, first("gid_map")?])
+}
+
 /// sendmsg(2) with descriptors and credentials.
 fn send(
     batch: &mut Batch,
@@ -407,6 +423,7 @@ fn send(
     bytes: &[u8],
     files: &[i32],
     message: &Message,
+    user: [u32; 2],
 ) -> roam_sys::batch::RetOf {
     let mut control = Vec::new();
     let mut part = |kind: i32, content: &[u8]| {
@@ -420,7 +437,9 @@ fn send(
         let numbers: Vec<u8> = files.iter().flat_map(|n| n.to_ne_bytes()).collect();
         part(libc::SCM_RIGHTS, &numbers);
     }
-    if let Some(credentials) = message.credentials {
+    if let Some([pid, _, _]) = message.credentials {
+        // A session has one user, whatever this machine calls him outside of the pod.
+        let credentials = [pid, user[0], user[1]];
         let numbers: Vec<u8> = credentials.iter().flat_map(|n| n.to_ne_bytes()).collect();
         part(libc::SCM_CREDENTIALS, &numbers);
     }

@@ -64,7 +64,6 @@ impl Restorer {
                 })
                 .collect(),
         );
-        descriptors::restore(&image.descriptors, &mut self, &slots, pod, externals)?;
         let mut building = Vec::new();
         for state in &image.processes {
             let layout = image
@@ -84,7 +83,15 @@ impl Restorer {
             return Err(Error::Image("processes and memory do not belong together".to_owned()));
         }
         for one in &mut building {
-            self.program(one)?;
+            self.program(one, &slots)?;
+            *self.stub(one.state.pid)? = one.stub;
+        }
+        descriptors::restore(&image.descriptors, &mut self, &slots, pod, externals)?;
+        for one in &mut building {
+            one.stub = *self.stub(one.state.pid)?;
+            let mut batch = Batch::new();
+            process::restore(one.state, &mut batch);
+            one.stub.run(&batch)?;
             *self.stub(one.state.pid)? = one.stub;
         }
         self.end_zombies(image)?;
@@ -112,12 +119,13 @@ impl Restorer {
         Ok(Prepared { restorer: self, threads })
     }
 
-    fn program(&mut self, one: &mut Building<'_>) -> Result<(), Error> {
+    fn program(&mut self, one: &mut Building<'_>, slots: &ObjectSlots) -> Result<(), Error> {
         let mut batch = Batch::new();
-        process::restore(one.state, &mut batch);
-        let opened = process::open_executable(&one.state.program, &mut batch);
-        let done = one.stub.run(&batch)?;
-        let executable = opened.map(|ret| done.ret(ret) as i32).filter(|fd| *fd >= 0);
+        let opened = process::open_executable(&one.state.program, slots, &mut batch);
+        let executable = match opened {
+            Some(ret) => Some(one.stub.run(&batch)?.ret(ret) as i32).filter(|fd| *fd >= 0),
+            None => None,
+        };
         let mut batch = Batch::new();
         process::restore_program(&one.state.program, executable, &mut batch);
         one.stub.run(&batch)?;

@@ -171,12 +171,13 @@ impl Keeper {
         }
         let memory = live.size().1;
         let about = about(&live).map_err(|e| failed(SENDING, &e))?;
-        let clocks = roam_checkpoint::clocks(&*live.pod).map_err(|e| engine_failed(SENDING, e))?;
         let lane = target.connect().await?;
         let mut identity = live.identity.clone();
         identity.generation += 1;
         identity.host.clone_from(&target.name);
         let number = rand::random();
+        // Read last: what passes until the target reads them, its clocks are behind.
+        let clocks = roam_checkpoint::clocks(&*live.pod).map_err(|e| engine_failed(SENDING, e))?;
         let offer = Offer {
             identity,
             number,

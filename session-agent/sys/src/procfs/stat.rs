@@ -98,7 +98,15 @@ pub fn last_cpu(text: &[u8]) -> Option<usize> {
     std::str::from_utf8(text.get(close + 2..)?).ok()?.split_ascii_whitespace().nth(39 - 3)?.parse().ok()
 }
 
-/// Reads it for a process, or for a thread by `pid/task/tid`.
+/// Reads it for one thread of a process.
+///
+/// # Errors
+/// ENOENT or ESRCH if it is gone.
+pub fn read_thread(pid: i32, tid: i32) -> io::Result<Stat> {
+    parse(&super::read(&format!("/proc/{pid}/task/{tid}/stat"))?)
+}
+
+/// Reads it for a process.
 ///
 /// # Errors
 /// ENOENT or ESRCH if it is gone.
