@@ -9,7 +9,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use roam_api::agent::{Answer, Input, Reply};
 use roam_api::error::Failure;
@@ -21,7 +21,7 @@ use roam_link::frames;
 use super::keeper::{Keeper, broken, unexpected};
 use super::permissions::Deed;
 use super::serve::{Channel, gone};
-use super::table::Place;
+use super::table::{Place, Table};
 use super::{Agent, moves, network, requests, viewers};
 use crate::paths::private_folder;
 
@@ -72,7 +72,7 @@ async fn act(
     hops: u8,
     channel: &mut Channel,
 ) -> Result<Answer, Failure> {
-    let place = agent.core().table.place(&id);
+    let place = settled_place(agent, origin, &id).await;
     match (action, place) {
         (_, None) => Err(Failure::wrong_use("The session is not known here any more.")
             .next("`roam list` shows the sessions.")),
@@ -99,6 +99,39 @@ async fn act(
         (Action::Hide { on }, Some(Place::Here)) => viewers::hide(agent, id, on).await,
         (action, Some(place)) => Err(does_not_fit(agent, id, &action, &place)),
     }
+}
+
+/// How long a session that runs here may take to be known here.
+const HEARD_WITHIN: Duration = Duration::from_secs(5);
+
+/// Where the session is. The machine that sent it here may know before this one that it arrived: what this
+/// agent hears from its own keeper comes another way. So a request from there waits for that.
+async fn settled_place(agent: &Agent, origin: Origin, id: &SessionId) -> Option<Place> {
+    wait_for(agent, |table| {
+        let place = table.place(id);
+        let back =
+            matches!((origin, &place), (Origin::Peer(from), Some(Place::There(there))) if from == *there);
+        (!back || table.here(id).is_none()).then_some(place)
+    })
+    .await
+    .unwrap_or_else(|| agent.core().table.place(id))
+}
+
+/// Waits until the table has it; none if that takes too long.
+async fn wait_for<T>(agent: &Agent, mut has: impl FnMut(&Table) -> Option<T>) -> Option<T> {
+    let mut changes = agent.changes();
+    let look = async {
+        loop {
+            changes.mark_unchanged();
+            if let Some(found) = has(&agent.core().table) {
+                return Some(found);
+            }
+            if changes.changed().await.is_err() {
+                return None;
+            }
+        }
+    };
+    tokio::time::timeout(HEARD_WITHIN, look).await.ok().flatten()
 }
 
 /// Asks the machine that has the session, or knows who has it.
@@ -132,6 +165,11 @@ async fn forward(
         Ok(stream) => relay(agent, machine, id, stream, takes_input, channel).await,
         Err(failure) => Err(failure),
     };
+    if sends == Some(agent.key()) && result.is_ok() {
+        // Whoever asked may look for it here at once.
+        let here = |table: &Table| (table.place(&id) == Some(Place::Here)).then_some(());
+        let _ = wait_for(agent, here).await;
+    }
     if sends.is_some() {
         let end = match &result {
             Ok(Answer::Moved { report: Some(report), .. }) => Some(Ok(report.clone())),
