@@ -23,9 +23,9 @@ const BREAKS: [(&str, Break, &[i32]); 7] = [
     ("ctrl-c", |_, sending| sending.interrupt(), &[4]),
     ("cut", |lab, _| tell_lab(lab, &["cut", "laptop"]), &[4, 5]),
     ("target-agent", |lab, _| tell_lab(lab, &["kill", "laptop", "agent"]), &[0, 4, 5, 6]),
-    ("target-keeper", |lab, _| tell_lab(lab, &["kill", "laptop", "keeper"]), &[4, 6]),
+    ("target-keeper", |lab, s| tell_lab(lab, &["kill", "laptop", "keeper", &s.session]), &[4, 6]),
     ("source-agent", |lab, _| tell_lab(lab, &["kill", "desk", "agent"]), &[0, 4, 5, 6]),
-    ("source-keeper", |lab, _| tell_lab(lab, &["kill", "desk", "keeper"]), &[4, 6]),
+    ("source-keeper", |lab, s| tell_lab(lab, &["kill", "desk", "keeper", &s.session]), &[4, 6]),
     ("target-down", |lab, _| tell_lab(lab, &["down", "laptop"]), &[4, 5]),
 ];
 
@@ -45,8 +45,11 @@ pub fn tell() -> Report {
             for (name, with, codes) in BREAKS {
                 note(name, broken(&lab, name, with, codes));
             }
-            note("wrong-code", wrong_code(&lab));
             note("down", lab.down());
+            // Machines of its own: it unpairs them, and guessing is paused after it.
+            let guessed = LabGuard::up(&["desk", "laptop"], false)
+                .and_then(|lab| wrong_code(&lab).and_then(|()| lab.down()));
+            note("wrong-code", guessed);
         }
     }
     report
@@ -54,6 +57,7 @@ pub fn tell() -> Report {
 
 /// A `roam send` under way.
 struct Sending {
+    session: String,
     child: Child,
     lines: Lines<ChildStdout>,
 }
@@ -69,7 +73,7 @@ impl Sending {
             let line = lines.next("memory streams", limit)?.context("`roam send` ended before it began")?;
             let event: serde_json::Value = serde_json::from_str(&line)?;
             if event["stage"] == "pre_copy" && event["bytes_sent"].as_u64() > Some(0) {
-                return Ok(Self { child, lines });
+                return Ok(Self { session: session.to_owned(), child, lines });
             }
             ensure!(event["event"] == "progress", "`roam send` ended before it began: {line}");
         }

@@ -12,6 +12,14 @@ use roam_api::error::Failure;
 
 use crate::paths::Paths;
 
+/// A line on standard output. Nobody may be reading any more (`roam list | head -1`), which is no error.
+macro_rules! say {
+    ($($what:tt)*) => {{
+        use std::io::Write as _;
+        let _nobody_reads = writeln!(std::io::stdout(), $($what)*);
+    }};
+}
+
 mod environment;
 mod exec;
 pub mod json;
@@ -208,7 +216,7 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
 
 fn report(failure: &Failure, as_json: bool) {
     if as_json {
-        println!("{}", json::failure(failure));
+        say!("{}", json::failure(failure));
     }
     eprintln!("roam: {}", failure.sentence);
     for refusal in &failure.refusals {

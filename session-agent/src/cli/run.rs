@@ -63,7 +63,7 @@ pub async fn run(paths: &Paths, arguments: Run) -> Result<(), Failure> {
         publish: arguments.publish,
     };
     match ask(paths, Request::Run(spec)).await? {
-        Answer::Started { name } => println!("{name}"),
+        Answer::Started { name } => say!("{name}"),
         other => return Err(super::simple::unexpected(&other)),
     }
     Ok(())

@@ -46,7 +46,7 @@ pub async fn send(paths: &Paths, arguments: Send) -> Result<(), Failure> {
             }
         };
         match reply {
-            Reply::Progress(progress) if json => println!("{}", json::progress(&progress)),
+            Reply::Progress(progress) if json => say!("{}", json::progress(&progress)),
             Reply::Progress(progress) if on_terminal => show(&progress),
             Reply::Done(Answer::Moved { from, to, report }) => break Ok((from, to, report)),
             Reply::Done(other) => break Err(super::simple::unexpected(&other)),
@@ -59,7 +59,7 @@ pub async fn send(paths: &Paths, arguments: Send) -> Result<(), Failure> {
     }
     let (from, to, report) = outcome?;
     if json {
-        println!("{}", json::moved(&session, &from, &to, report.as_ref()));
+        say!("{}", json::moved(&session, &from, &to, report.as_ref()));
     } else {
         eprintln!("{}", sentence(&session, &from, &to, report.as_ref()));
     }

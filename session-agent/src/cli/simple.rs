@@ -55,7 +55,7 @@ pub async fn list(paths: &Paths, as_json: bool) -> Result<(), Failure> {
         other => return Err(unexpected(&other)),
     };
     if as_json {
-        println!("{}", json::sessions(&sessions));
+        say!("{}", json::sessions(&sessions));
     } else if sessions.is_empty() {
         eprintln!("There are no sessions. `roam run PROGRAM` starts one.");
     } else {
@@ -88,7 +88,7 @@ fn session_row(session: &SessionInfo) -> [String; 6] {
 pub async fn machines(paths: &Paths, as_json: bool) -> Result<(), Failure> {
     let snapshot = snapshot(paths).await?;
     if as_json {
-        println!("{}", json::machines(&snapshot));
+        say!("{}", json::machines(&snapshot));
         return Ok(());
     }
     let mut rows = vec![[snapshot.machine.clone(), "-".into(), "yes".into(), "this machine".into()]];
@@ -142,7 +142,7 @@ fn print_table<const N: usize>(head: [&str; N], rows: Vec<[String; N]>) {
 
 pub async fn wait(paths: &Paths, session: String) -> Result<(), Failure> {
     match ask(paths, Request::Wait { session }).await? {
-        Answer::Ended { status } => println!("{status}"),
+        Answer::Ended { status } => say!("{status}"),
         other => return Err(unexpected(&other)),
     }
     Ok(())
@@ -159,7 +159,7 @@ pub async fn stop(paths: &Paths, session: String) -> Result<(), Failure> {
 pub async fn park(paths: &Paths, session: String, to: Option<PathBuf>) -> Result<(), Failure> {
     let file = to.map(|path| absolute(&path)).transpose()?;
     match ask(paths, Request::Park { session, file }).await? {
-        Answer::Parked { file, .. } => println!("{file}"),
+        Answer::Parked { file, .. } => say!("{file}"),
         other => return Err(unexpected(&other)),
     }
     Ok(())
@@ -170,7 +170,7 @@ pub async fn resume(paths: &Paths, what: String) -> Result<(), Failure> {
     let path = PathBuf::from(&what);
     let what = if what.contains('/') || path.is_file() { absolute(&path)? } else { what };
     match ask(paths, Request::Resume { what }).await? {
-        Answer::Started { name } => println!("{name}"),
+        Answer::Started { name } => say!("{name}"),
         other => return Err(unexpected(&other)),
     }
     Ok(())
@@ -197,7 +197,7 @@ pub fn doctor(as_json: bool) -> u8 {
     let checks = crate::agent::doctor::run();
     let bad = checks.iter().any(|check| check.verdict == Verdict::Bad);
     if as_json {
-        println!("{}", json::doctor(&checks));
+        say!("{}", json::doctor(&checks));
     } else {
         for check in &checks {
             let mark = match check.verdict {
@@ -205,9 +205,9 @@ pub fn doctor(as_json: bool) -> u8 {
                 Verdict::Limited => "limited",
                 Verdict::Bad => "BAD    ",
             };
-            println!("{mark}  {}: {}", check.name, check.detail);
+            say!("{mark}  {}: {}", check.name, check.detail);
             if let Some(remedy) = &check.remedy {
-                println!("         {remedy}");
+                say!("         {remedy}");
             }
         }
     }
