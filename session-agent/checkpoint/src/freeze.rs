@@ -214,8 +214,11 @@ impl Stopper {
 
     fn why_not(pid: i32, tid: i32) -> WhyNot {
         let Ok(status) = status::read_thread(pid, tid) else { return WhyNot::Gone };
-        if stat::read(tid).is_ok_and(|s| s.state == b'Z' || s.state == b'X') {
-            return WhyNot::Zombie;
+        // One that just ended answers so too, and may be gone between two looks.
+        match stat::read_thread(pid, tid) {
+            Err(_) => return WhyNot::Gone,
+            Ok(stat) if stat.state == b'Z' || stat.state == b'X' => return WhyNot::Zombie,
+            Ok(_) => {}
         }
         match status.tracer {
             0 => WhyNot::Forbidden,
