@@ -29,7 +29,6 @@ use crate::runs;
 pub struct Tracker {
     processes: HashMap<i32, Tracked>,
     objects: Objects,
-    first: bool,
 }
 
 struct Tracked {
@@ -63,7 +62,7 @@ impl Tracker {
             processes.insert(process.node.pid, Tracked { uffd, armed: Vec::new() });
         }
         frozen.thaw();
-        Ok(Self { processes, objects: Objects::default(), first: true })
+        Ok(Self { processes, objects: Objects::default() })
     }
 
     /// A round while the session runs: the layout as it is now, then what was written since the last
@@ -85,12 +84,12 @@ impl Tracker {
                 place.insert(Tracked { uffd: install(process)?, armed: Vec::new() });
             }
         }
-        if self.first {
-            for process in &layout.processes {
-                if let Some(tracked) = self.processes.get(&process.node.pid) {
-                    for mapping in process.mappings.iter().filter(|m| trackable(m)) {
-                        let _ = tracked.uffd.register(mapping.start, mapping.end);
-                    }
+        // Only while the maps are what they are known to be: registering a range that has changed would
+        // split the program's areas under it.
+        for process in &layout.processes {
+            if let Some(tracked) = self.processes.get(&process.node.pid) {
+                for mapping in process.mappings.iter().filter(|m| trackable(m)) {
+                    let _ = tracked.uffd.register(mapping.start, mapping.end);
                 }
             }
         }
@@ -99,7 +98,6 @@ impl Tracker {
         let mut sender = Sender::new(sink);
         sender.running = true;
         self.send(&hosts, &layout, &mut sender)?;
-        self.first = false;
         Ok(sender.stats)
     }
 
@@ -155,13 +153,8 @@ impl Tracked {
                     && mapping.end <= m.end
                     && m.backing_at(mapping.start) == mapping.backing
             });
-            let mut written = pagemap.written_and_rearm(mapping.start, mapping.end);
-            if written.is_err() {
-                // Not registered: a mapping made since. A write after this is noted.
-                let _ = self.uffd.register(mapping.start, mapping.end);
-                let _ = pagemap.written_and_rearm(mapping.start, mapping.end);
-                written = Err(std::io::ErrorKind::NotFound.into());
-            }
+            // An error: not registered, a mapping made since. It is sent whole until it is.
+            let written = pagemap.written_and_rearm(mapping.start, mapping.end);
             // Looked at after arming: a page that appears in between is noted as written.
             let own = pagemap
                 .own_pages(mapping.start, mapping.end, false)

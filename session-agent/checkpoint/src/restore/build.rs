@@ -83,6 +83,8 @@ impl Restorer {
             return Err(Error::Image("processes and memory do not belong together".to_owned()));
         }
         for one in &mut building {
+            self.rejoin(one.state.pid, &one.layout.mappings)?;
+            one.stub = *self.stub(one.state.pid)?;
             self.program(one, &slots)?;
             *self.stub(one.state.pid)? = one.stub;
         }

@@ -485,6 +485,37 @@ impl Restorer {
         );
     }
 
+    /// Makes every mapping one piece for the kernel, as it was at the source. What came in several rounds can
+    /// lie in neighbouring pieces that the kernel does not join once both have pages, and mremap(2)
+    /// refuses to work across pieces.
+    fn rejoin(&mut self, pid: i32, mappings: &[Mapping]) -> Result<(), Error> {
+        let io = |e| Error::system(format!("joining memory of process {pid}"), e);
+        let host = self.stub(pid)?.host;
+        let areas = roam_sys::procfs::maps::read(host).map_err(io)?;
+        let whole = |m: &Mapping| {
+            let next = areas.partition_point(|a| a.end <= m.start);
+            areas.get(next).is_some_and(|a| a.start <= m.start && m.end <= a.end)
+        };
+        for m in mappings.iter().filter(|m| !m.shared && !whole(m)) {
+            let file = MemFile::open(host).map_err(io)?;
+            let pagemap = roam_sys::pagemap::Pagemap::open(host).map_err(io)?;
+            let mut pages = Vec::new();
+            for run in pagemap.own_pages(m.start, m.end, false).map_err(io)? {
+                let mut bytes = vec![0; (run.end - run.start) as usize];
+                file.read(run.start, &mut bytes).map_err(io)?;
+                pages.push((run.start, bytes));
+            }
+            let mut batch = Batch::new();
+            batch.must("unmapping", libc::SYS_munmap, &[m.start.into(), (m.end - m.start).into()]);
+            self.map_one(m, &mut batch);
+            self.stub(pid)?.run(&batch)?;
+            for (address, bytes) in pages {
+                self.write_private(pid, address, &bytes).map_err(io)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Fills private memory, also where the program itself may not write.
     fn write_private(&mut self, pid: i32, address: u64, bytes: &[u8]) -> std::io::Result<()> {
         let host = self.stubs.get(&pid).ok_or(std::io::ErrorKind::NotFound)?.host;
