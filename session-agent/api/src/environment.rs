@@ -96,4 +96,12 @@ mod tests {
             .map(|(n, v)| (n.as_bytes().to_vec(), v.as_bytes().to_vec()));
         assert_eq!(got, want.into_iter().collect());
     }
+
+    #[test]
+    fn the_documentation_names_every_variable() {
+        let page = include_str!("../../docs/cli.md");
+        for name in NAMES {
+            assert!(page.contains(&format!("`{name}`")), "docs/cli.md does not name {name}");
+        }
+    }
 }

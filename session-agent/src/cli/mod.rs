@@ -20,7 +20,6 @@ macro_rules! say {
     }};
 }
 
-mod environment;
 mod exec;
 pub mod json;
 mod pair;

@@ -56,7 +56,7 @@ pub async fn run(paths: &Paths, arguments: Run) -> Result<(), Failure> {
     let spec = SessionSpec {
         name: arguments.name.unwrap_or_default(),
         argv: arguments.command.into_iter().map(OsStringExt::into_vec).collect(),
-        env: super::environment::cleaned(std::env::vars_os(), arguments.env),
+        env: roam_api::environment::cleaned(std::env::vars_os(), arguments.env),
         cwd: cwd.into_os_string().into_vec(),
         umask: umask(),
         screen: !arguments.no_screen,

@@ -8,11 +8,11 @@
 //! Until the descriptors are in place all stubs share one descriptor table.
 
 mod build;
+mod mappings;
 mod place;
 mod stub;
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
@@ -24,7 +24,6 @@ use roam_sys::descriptor::{pidfd_getfd, pidfd_open};
 use roam_sys::memory::{self, MemFile};
 
 pub use build::Prepared;
-use place::Change;
 use stub::{KernelBlock, Stub};
 
 use crate::content::Content;
@@ -34,7 +33,7 @@ use crate::kinds::private_files;
 use crate::kinds::sysv;
 use crate::kinds::tree::{self, Node, Step};
 use crate::objects::{Object, ObjectId, ObjectKind};
-use crate::pages::{Backing, Layout, Mapping, PageSink, Space};
+use crate::pages::{Backing, Layout, PageSink, Space};
 use crate::pod::Pod;
 use crate::stubs::Stubs;
 
@@ -414,136 +413,6 @@ impl Restorer {
         }
         Ok(())
     }
-
-    fn map(&mut self, layout: &Layout) -> Result<(), Error> {
-        for process in &layout.processes {
-            let before = self
-                .layout
-                .processes
-                .iter()
-                .find(|p| p.node.pid == process.node.pid)
-                .map(|p| translated(&p.mappings, &self.layout, layout))
-                .unwrap_or_default();
-            let mut batch = Batch::new();
-            for change in place::difference(&before, &process.mappings) {
-                match change {
-                    Change::Unmap(start, end) => {
-                        batch.must("unmapping", libc::SYS_munmap, &[start.into(), (end - start).into()]);
-                    }
-                    Change::Map(mapping) => self.map_one(&mapping, &mut batch),
-                }
-            }
-            for (start, end, prot) in place::protections(&before, &process.mappings) {
-                batch.must(
-                    "protecting memory",
-                    libc::SYS_mprotect,
-                    &[start.into(), (end - start).into(), prot.into()],
-                );
-            }
-            if !batch.is_empty() {
-                self.stub(process.node.pid)?.run(&batch)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn map_one(&self, m: &Mapping, batch: &mut Batch) {
-        let mut flags = libc::MAP_FIXED_NOREPLACE;
-        flags |= if m.shared { libc::MAP_SHARED } else { libc::MAP_PRIVATE };
-        // Whether memory is accounted for decides with what it can merge, so it is as programs ask for
-        // it; only what is too large for that is taken to have been reserved without.
-        if m.end - m.start > RESERVED {
-            flags |= libc::MAP_NORESERVE;
-        }
-        if m.grows_down {
-            flags |= libc::MAP_GROWSDOWN;
-        }
-        let (fd, offset) = match m.backing {
-            Backing::Anonymous | Backing::Jumps => {
-                flags |= libc::MAP_ANONYMOUS;
-                (-1, 0)
-            }
-            Backing::File { file, offset } => {
-                (self.files[&(file, m.shared && m.prot & libc::PROT_WRITE != 0)], offset)
-            }
-            Backing::Object { object, offset } => match &self.objects[object.0 as usize] {
-                Made::File { number, .. } => (*number, offset),
-                Made::Segment { shmid, .. } => return sysv::attach(*shmid, m, batch),
-            },
-        };
-        batch.must(
-            "mapping memory",
-            libc::SYS_mmap,
-            &[
-                m.start.into(),
-                (m.end - m.start).into(),
-                m.prot.into(),
-                flags.into(),
-                fd.into(),
-                offset.into(),
-            ],
-        );
-    }
-
-    /// Makes every mapping one piece for the kernel, as it was at the source. What came in several rounds can
-    /// lie in neighbouring pieces that the kernel does not join once both have pages, and mremap(2)
-    /// refuses to work across pieces.
-    fn rejoin(&mut self, pid: i32, mappings: &[Mapping]) -> Result<(), Error> {
-        let io = |e| Error::system(format!("joining memory of process {pid}"), e);
-        let host = self.stub(pid)?.host;
-        let areas = roam_sys::procfs::maps::read(host).map_err(io)?;
-        let whole = |m: &Mapping| {
-            let next = areas.partition_point(|a| a.end <= m.start);
-            areas.get(next).is_some_and(|a| a.start <= m.start && m.end <= a.end)
-        };
-        for m in mappings.iter().filter(|m| !m.shared && !whole(m)) {
-            let file = MemFile::open(host).map_err(io)?;
-            let pagemap = roam_sys::pagemap::Pagemap::open(host).map_err(io)?;
-            let mut pages = Vec::new();
-            for run in pagemap.own_pages(m.start, m.end, false).map_err(io)? {
-                let mut bytes = vec![0; (run.end - run.start) as usize];
-                file.read(run.start, &mut bytes).map_err(io)?;
-                pages.push((run.start, bytes));
-            }
-            let mut batch = Batch::new();
-            batch.must("unmapping", libc::SYS_munmap, &[m.start.into(), (m.end - m.start).into()]);
-            self.map_one(m, &mut batch);
-            self.stub(pid)?.run(&batch)?;
-            for (address, bytes) in pages {
-                self.write_private(pid, address, &bytes).map_err(io)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Fills private memory, also where the program itself may not write.
-    fn write_private(&mut self, pid: i32, address: u64, bytes: &[u8]) -> std::io::Result<()> {
-        let host = self.stubs.get(&pid).ok_or(std::io::ErrorKind::NotFound)?.host;
-        if memory::write(host, address, bytes).is_ok() {
-            return Ok(());
-        }
-        match self.files_of_memory.entry(pid) {
-            Entry::Occupied(open) => open.into_mut(),
-            Entry::Vacant(place) => place.insert(MemFile::open(host)?),
-        }
-        .write(address, bytes)
-    }
-
-    fn is_mapped(&self, pid: i32, address: u64, len: u64) -> bool {
-        let Some(process) = self.layout.processes.iter().find(|p| p.node.pid == pid) else { return false };
-        let mut at = address;
-        let first = process.mappings.partition_point(|m| m.end <= address);
-        for m in &process.mappings[first..] {
-            if m.start > at {
-                return false;
-            }
-            at = m.end;
-            if at >= address + len {
-                return true;
-            }
-        }
-        false
-    }
 }
 
 fn memory_file(name: &[u8], batch: &mut Batch) -> RetOf {
@@ -554,21 +423,6 @@ fn memory_file(name: &[u8], batch: &mut Batch) -> RetOf {
         libc::SYS_memfd_create,
         &[name.into(), (libc::MFD_CLOEXEC | MFD_ALLOW_SEALING).into()],
     )
-}
-
-/// The same mappings with the file indexes of another layout.
-fn translated(mappings: &[Mapping], from: &Layout, to: &Layout) -> Vec<Mapping> {
-    mappings
-        .iter()
-        .map(|m| match m.backing {
-            Backing::File { file, offset } => {
-                let same = to.files.iter().position(|f| *f == from.files[file as usize]);
-                let file = same.map_or(u32::MAX, |f| f as u32);
-                Mapping { backing: Backing::File { file, offset }, ..m.clone() }
-            }
-            _ => m.clone(),
-        })
-        .collect()
 }
 
 impl PageSink for Restorer {

@@ -1,0 +1,159 @@
+//! The memory of stubs: mapped as the layout says, filled from outside, in one piece where it was.
+
+use std::collections::hash_map::Entry;
+
+use roam_sys::batch::Batch;
+use roam_sys::memory::{self, MemFile};
+
+use super::place::{self, Change};
+use super::{Made, RESERVED, Restorer};
+use crate::error::Error;
+use crate::kinds::sysv;
+use crate::pages::{Backing, Layout, Mapping};
+
+impl Restorer {
+    pub(super) fn map(&mut self, layout: &Layout) -> Result<(), Error> {
+        for process in &layout.processes {
+            let before = self
+                .layout
+                .processes
+                .iter()
+                .find(|p| p.node.pid == process.node.pid)
+                .map(|p| translated(&p.mappings, &self.layout, layout))
+                .unwrap_or_default();
+            let mut batch = Batch::new();
+            for change in place::difference(&before, &process.mappings) {
+                match change {
+                    Change::Unmap(start, end) => {
+                        batch.must("unmapping", libc::SYS_munmap, &[start.into(), (end - start).into()]);
+                    }
+                    Change::Map(mapping) => self.map_one(&mapping, &mut batch),
+                }
+            }
+            for (start, end, prot) in place::protections(&before, &process.mappings) {
+                batch.must(
+                    "protecting memory",
+                    libc::SYS_mprotect,
+                    &[start.into(), (end - start).into(), prot.into()],
+                );
+            }
+            if !batch.is_empty() {
+                self.stub(process.node.pid)?.run(&batch)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn map_one(&self, m: &Mapping, batch: &mut Batch) {
+        let mut flags = libc::MAP_FIXED_NOREPLACE;
+        flags |= if m.shared { libc::MAP_SHARED } else { libc::MAP_PRIVATE };
+        // Whether memory is accounted for decides with what it can merge, so it is as programs ask for
+        // it; only what is too large for that is taken to have been reserved without.
+        if m.end - m.start > RESERVED {
+            flags |= libc::MAP_NORESERVE;
+        }
+        if m.grows_down {
+            flags |= libc::MAP_GROWSDOWN;
+        }
+        let (fd, offset) = match m.backing {
+            Backing::Anonymous | Backing::Jumps => {
+                flags |= libc::MAP_ANONYMOUS;
+                (-1, 0)
+            }
+            Backing::File { file, offset } => {
+                (self.files[&(file, m.shared && m.prot & libc::PROT_WRITE != 0)], offset)
+            }
+            Backing::Object { object, offset } => match &self.objects[object.0 as usize] {
+                Made::File { number, .. } => (*number, offset),
+                Made::Segment { shmid, .. } => return sysv::attach(*shmid, m, batch),
+            },
+        };
+        batch.must(
+            "mapping memory",
+            libc::SYS_mmap,
+            &[
+                m.start.into(),
+                (m.end - m.start).into(),
+                m.prot.into(),
+                flags.into(),
+                fd.into(),
+                offset.into(),
+            ],
+        );
+    }
+
+    /// Makes every mapping one piece for the kernel, as it was at the source. What came in several rounds can
+    /// lie in neighbouring pieces that the kernel does not join once both have pages, and mremap(2)
+    /// refuses to work across pieces.
+    pub(super) fn rejoin(&mut self, pid: i32, mappings: &[Mapping]) -> Result<(), Error> {
+        let io = |e| Error::system(format!("joining memory of process {pid}"), e);
+        let host = self.stub(pid)?.host;
+        let areas = roam_sys::procfs::maps::read(host).map_err(io)?;
+        let whole = |m: &Mapping| {
+            let next = areas.partition_point(|a| a.end <= m.start);
+            areas.get(next).is_some_and(|a| a.start <= m.start && m.end <= a.end)
+        };
+        for m in mappings.iter().filter(|m| !m.shared && !whole(m)) {
+            let file = MemFile::open(host).map_err(io)?;
+            let pagemap = roam_sys::pagemap::Pagemap::open(host).map_err(io)?;
+            let mut pages = Vec::new();
+            for run in pagemap.own_pages(m.start, m.end, false).map_err(io)? {
+                let mut bytes = vec![0; (run.end - run.start) as usize];
+                file.read(run.start, &mut bytes).map_err(io)?;
+                pages.push((run.start, bytes));
+            }
+            let mut batch = Batch::new();
+            batch.must("unmapping", libc::SYS_munmap, &[m.start.into(), (m.end - m.start).into()]);
+            self.map_one(m, &mut batch);
+            self.stub(pid)?.run(&batch)?;
+            for (address, bytes) in pages {
+                self.write_private(pid, address, &bytes).map_err(io)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Fills private memory, also where the program itself may not write.
+    pub(super) fn write_private(&mut self, pid: i32, address: u64, bytes: &[u8]) -> std::io::Result<()> {
+        let host = self.stubs.get(&pid).ok_or(std::io::ErrorKind::NotFound)?.host;
+        if memory::write(host, address, bytes).is_ok() {
+            return Ok(());
+        }
+        match self.files_of_memory.entry(pid) {
+            Entry::Occupied(open) => open.into_mut(),
+            Entry::Vacant(place) => place.insert(MemFile::open(host)?),
+        }
+        .write(address, bytes)
+    }
+
+    pub(super) fn is_mapped(&self, pid: i32, address: u64, len: u64) -> bool {
+        let Some(process) = self.layout.processes.iter().find(|p| p.node.pid == pid) else { return false };
+        let mut at = address;
+        let first = process.mappings.partition_point(|m| m.end <= address);
+        for m in &process.mappings[first..] {
+            if m.start > at {
+                return false;
+            }
+            at = m.end;
+            if at >= address + len {
+                return true;
+            }
+        }
+        false
+    }
+}
+
+/// The same mappings with the file indexes of another layout.
+fn translated(mappings: &[Mapping], from: &Layout, to: &Layout) -> Vec<Mapping> {
+    mappings
+        .iter()
+        .map(|m| match m.backing {
+            Backing::File { file, offset } => {
+                let same = to.files.iter().position(|f| *f == from.files[file as usize]);
+                let file = same.map_or(u32::MAX, |f| f as u32);
+                Mapping { backing: Backing::File { file, offset }, ..m.clone() }
+            }
+            _ => m.clone(),
+        })
+        .collect()
+}
