@@ -194,7 +194,7 @@ impl Batch {
     /// structures that hold pointers. Takes effect in [`Batch::encode`]; call it before.
     pub fn pointer(&mut self, holder: Data, at: usize, target: Data) {
         assert!(at + 8 <= holder.len, "beyond the data");
-        // Kept as a pseudo-call would cost an entry; instead remember it as a relocation.
+        // An entry that does no more than getpid(2) stands for the relocation until the batch is laid out.
         let place = holder.offset + at;
         self.data[place..place + 8].copy_from_slice(&(target.offset as u64).to_le_bytes());
         self.calls.push(Call { nr: -1, args: [Arg::Value(place as u64); 6], must: false, what: RELOCATION });

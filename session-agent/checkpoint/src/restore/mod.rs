@@ -482,11 +482,8 @@ impl PageSink for Restorer {
                 );
                 self.stub(pid)?.run(&batch).map(drop)
             }
-            Space::Object(ObjectId(id)) => {
-                // The sender never takes back what it sent of an object; it sends it anew.
-                let _ = id;
-                Err(Error::Image("a shared object can't be forgotten".to_owned()))
-            }
+            // The sender never takes back what it sent of an object; it sends it anew.
+            Space::Object(_) => Err(Error::Image("a shared object can't be forgotten".to_owned())),
         }
     }
 }
