@@ -6,7 +6,7 @@ STORIES := $(SUDO) $(CURDIR)/target/release/roam-stories
 # What a person sets for the lanes; sudo would drop it.
 LANES_ENV := $(foreach v,ROAM_APPS ROAM_KINDS ROAM_LANES ROAM_JOBS ROAM_LAB_DIR ROAM_LAB_KEEP,$(if $($(v)),$(v)='$($(v))'))
 
-.PHONY: build programs demo test kinds lab road shows leaks apps faults deny
+.PHONY: build programs demo test kinds lab road shows leaks apps faults holds deny
 
 build: ## Everything, into target/release
 	tests/setup build
@@ -43,6 +43,10 @@ apps: build ## Real apps, three moves each (ROAM_APPS=vim,mousepad)
 faults: build ## Links cut, agents and keepers killed, files that differ, garbage
 	tests/setup lab
 	$(STORIES) faults
+
+holds: build ## The source goes down, agents and keepers are killed: sessions go on; rights are counted
+	tests/setup lab apps
+	$(STORIES) holds
 
 shows: build ## Only the screen moves; viewer and display are killed
 	tests/setup lab apps

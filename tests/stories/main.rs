@@ -7,9 +7,11 @@ mod apps;
 mod demo;
 mod desktop;
 mod faults;
+mod holds;
 mod kinds;
 mod lab;
 mod leaks;
+mod rights;
 mod road;
 mod shows;
 mod steps;
@@ -56,6 +58,8 @@ enum Story {
     },
     /// Whatever breaks in a move: the session runs at exactly one place.
     Faults,
+    /// The source goes down, agents and keepers are killed, rights are counted: sessions go on.
+    Holds,
     /// Thirty moves in a row leave nothing behind.
     Leaks,
     /// Only the screen goes to another machine; viewer and display are killed.
@@ -77,6 +81,7 @@ fn main() -> ExitCode {
         Story::Road => road::tell(),
         Story::Apps { only } => apps::tell(&only),
         Story::Faults => faults::tell(),
+        Story::Holds => holds::tell(),
         Story::Leaks => leaks::tell(),
         Story::Shows => shows::tell(),
         Story::Demo => demo::tell(),

@@ -34,6 +34,16 @@ pub enum Step {
         /// Where.
         socket: std::path::PathBuf,
     },
+    /// Try to do what takes a right on the machine, with the rights that a process has in its own user
+    /// namespace; succeeds if that is refused.
+    RenameMachine {
+        /// Its pid.
+        #[arg(long)]
+        with_rights_of: i32,
+        /// The new name.
+        #[arg(long)]
+        to: String,
+    },
     /// Call and print what is answered.
     Call {
         /// Whom.
@@ -93,6 +103,7 @@ fn attempt(step: &Step) -> std::io::Result<()> {
                 let _closed = std::io::copy(&mut stream, &mut std::io::sink());
             }
         }
+        Step::RenameMachine { with_rights_of, to } => crate::rights::try_to_rename(*with_rights_of, to)?,
         Step::Call { address } => {
             let mut answer = String::new();
             TcpStream::connect(address)?.read_to_string(&mut answer)?;

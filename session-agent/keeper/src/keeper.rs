@@ -25,6 +25,8 @@ use crate::screen::attach::Displays;
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a keeper without a session and without connections stays.
 pub const LINGER: Duration = Duration::from_secs(60);
+/// How long a request waits for the one that says which session this keeper has.
+const FIRST_REQUEST: Duration = Duration::from_secs(5);
 
 /// What the session is, as far as this keeper knows.
 #[derive(Clone)]
@@ -168,6 +170,14 @@ impl Keeper {
             Phase::Empty => Err(Failure::wrong_use("This keeper has no session yet.")),
             Phase::Away { spec, state, .. } => Err(not_here(&spec.name, &state)),
         }
+    }
+
+    /// Waits until it is known which session this is: whoever asks a keeper that takes a dead one's place
+    /// may be faster than the agent that tells it to.
+    pub async fn begun(&self) {
+        let mut phase = self.watch();
+        let known = phase.wait_for(|phase| !matches!(phase, Phase::Empty));
+        let _ = tokio::time::timeout(FIRST_REQUEST, known).await;
     }
 
     /// What lists show.

@@ -133,6 +133,17 @@ async fn request(stream: &UnixStream) -> io::Result<Option<(Request, Vec<OwnedFd
 
 async fn answer(keeper: &Arc<Keeper>, mut stream: UnixStream) -> Result<(), frames::FrameError> {
     let Some((request, descriptors)) = request(&stream).await? else { return Ok(()) };
+    let needs_session = matches!(
+        request,
+        Request::Wait
+            | Request::Exec { .. }
+            | Request::Park { .. }
+            | Request::Send { .. }
+            | Request::Attach { .. }
+    );
+    if needs_session {
+        keeper.begun().await;
+    }
     let result = match request {
         Request::Start { identity, spec } => keeper.start(identity, spec).await,
         Request::Adopt { host } => keeper.adopt(host),

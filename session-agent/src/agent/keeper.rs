@@ -2,11 +2,15 @@
 
 use std::io::ErrorKind;
 use std::path::Path;
+use std::time::Duration;
 
 use roam_api::error::Failure;
 use roam_api::keeper::{Answer, Reply, Request};
 use roam_link::frames::{self, FrameError};
 use tokio::net::UnixStream;
+
+/// How long a request waits for the keeper that takes a dead one's place.
+const TAKE_OVER_TIME: Duration = Duration::from_secs(5);
 
 /// A connection to a keeper.
 #[derive(Debug)]
@@ -25,11 +29,33 @@ pub enum Alive {
 }
 
 impl Keeper {
-    /// Connects to the keeper of a session's runtime folder.
+    /// Connects to the keeper of a session's runtime folder. While the session's pod lives without one,
+    /// another is being started: that is waited for.
     ///
     /// # Errors
     /// If none listens there.
     pub async fn connect(runtime: &Path) -> Result<Self, Failure> {
+        let taken_over = async {
+            loop {
+                let connected = Self::connect_now(runtime).await;
+                if connected.is_ok() || alive(&runtime.join("init.sock")).await == Alive::No {
+                    return connected;
+                }
+                // Nothing tells when a socket begins to listen.
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        match tokio::time::timeout(TAKE_OVER_TIME, taken_over).await {
+            Ok(connected) => connected,
+            Err(_) => Self::connect_now(runtime).await,
+        }
+    }
+
+    /// Connects to the keeper that is there just now.
+    ///
+    /// # Errors
+    /// If none listens there.
+    pub async fn connect_now(runtime: &Path) -> Result<Self, Failure> {
         let stream = UnixStream::connect(runtime.join("keeper.sock")).await.map_err(|error| {
             Failure::undone(format!("The session's keeper does not answer ({error})."))
                 .next("It is started again by itself; try once more.")

@@ -93,7 +93,7 @@ async fn listen(
     told: &mut Told,
     found_again: bool,
 ) -> bool {
-    let Ok(mut keeper) = Keeper::connect(runtime).await else { return false };
+    let Ok(mut keeper) = Keeper::connect_now(runtime).await else { return false };
     if keeper.say(&Request::Watch).await.is_err() {
         return false;
     }
@@ -140,7 +140,8 @@ async fn adopt(agent: &Agent, runtime: &Path) -> Result<(), roam_api::error::Fai
 
 /// Tells a keeper that has no session to take over the pod of its folder.
 async fn take_over(agent: &Agent, runtime: &Path) -> Result<(), roam_api::error::Failure> {
-    let answer = Keeper::connect(runtime).await?.ask(&Request::Adopt { host: agent.name.clone() }).await?;
+    let answer =
+        Keeper::connect_now(runtime).await?.ask(&Request::Adopt { host: agent.name.clone() }).await?;
     if let Answer::Info(info) = answer {
         agent.change(|core| core.table.heard_here(info));
     }

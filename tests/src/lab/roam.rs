@@ -77,7 +77,9 @@ pub fn processes(machine: &Machine, part: Part, session: Option<&str>) -> Result
         let is_agent = || {
             part == Part::Agent && name == "roam" && arguments(process).get(1).is_some_and(|a| a == "agent")
         };
-        if name != part.program() && !is_agent() {
+        // A keeper is started by way of `roam-agent --detach`, which is not the agent.
+        let starts = || arguments(process).get(1).is_some_and(|a| a == "--detach");
+        if (name != part.program() && !is_agent()) || (part == Part::Agent && starts()) {
             continue;
         }
         let of_session = match (&id, part) {

@@ -1,6 +1,7 @@
 //! Captures the windows of a pod for one viewer, and carries the viewer's input to them.
 //! The X server's cookie comes in the environment, as hexadecimal digits in ROAM_X_COOKIE.
 
+use std::os::fd::AsFd;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
@@ -16,6 +17,9 @@ struct Arguments {
     /// Inherited descriptor of a socket connected to the pod's X server.
     #[arg(long)]
     x_fd: i32,
+    /// The process to end with: its successor would not know of this display.
+    #[arg(long)]
+    keeper: i32,
     /// Take no input from the viewer.
     #[arg(long)]
     view_only: bool,
@@ -32,6 +36,7 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
+    end_with(arguments.keeper)?;
     let hex = std::env::var("ROAM_X_COOKIE").context("ROAM_X_COOKIE is not set.")?;
     let cookie =
         roam_x11_proxy::cookie_from_hex(&hex).context("ROAM_X_COOKIE is not a row of hexadecimal digits.")?;
@@ -44,4 +49,18 @@ fn run(arguments: &Arguments) -> Result<()> {
         cookie,
         view_only: arguments.view_only,
     })
+}
+
+/// Ends this process when that one, its parent, does.
+fn end_with(parent: i32) -> Result<()> {
+    let handle = roam_sys::spawn::pidfd_open(nix::unistd::Pid::from_raw(parent))
+        .context("The keeper that started this is gone.")?;
+    // Asked for after the handle is there: so the handle is the parent's, and not a later process's.
+    anyhow::ensure!(nix::unistd::getppid().as_raw() == parent, "This is not the child of its keeper.");
+    std::thread::spawn(move || {
+        let mut keeper = [nix::poll::PollFd::new(handle.as_fd(), nix::poll::PollFlags::POLLIN)];
+        while nix::poll::poll(&mut keeper, nix::poll::PollTimeout::NONE) == Err(nix::errno::Errno::EINTR) {}
+        std::process::exit(0);
+    });
+    Ok(())
 }

@@ -1,7 +1,8 @@
 //! Viewers of the session: a roam-display for each, between the pod's X server and the viewer.
 //!
 //! A display keeps nothing and may die at any time: the session does not notice, and the viewer
-//! attaches again.
+//! attaches again. It ends with its keeper: the next one would not know of it, nor could it move a session
+//! whose X server a stranger is connected to.
 
 use std::collections::HashMap;
 use std::io;
@@ -80,7 +81,7 @@ impl Displays {
         // Both sockets travel as standard descriptors: nothing else can leak into the display that way.
         let mut command = Command::new(program);
         command
-            .args(["--fd", "0", "--x-fd", "1"])
+            .args(["--fd", "0", "--x-fd", "1", "--keeper", &std::process::id().to_string()])
             .args(shown.view_only.then_some("--view-only"))
             .env("ROAM_X_COOKIE", cookie.iter().map(|b| format!("{b:02x}")).collect::<String>())
             .stdin(Stdio::from(OwnedFd::from(viewer)))
