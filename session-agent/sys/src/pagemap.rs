@@ -19,6 +19,10 @@ const PAGE_IS_PFNZERO: u64 = 1 << 5;
 const PM_SCAN_WP_MATCHING: u64 = 1 << 0;
 const PM_SCAN_CHECK_WPASYNC: u64 = 1 << 1;
 
+/// Regions asked for at a time. No more than the kernel's own buffer holds: where it fills that several
+/// times in one call and then reaches the end, the `walk_end` it returns is of an earlier time (seen on 6.18).
+const REGIONS: usize = 512;
+
 /// `_IOWR('f', 16, struct pm_scan_arg)`.
 const PAGEMAP_SCAN: libc::c_ulong = 0xc060_6610;
 
@@ -122,7 +126,7 @@ impl Pagemap {
 
     fn scan_runs(&self, mut arg: ScanArg) -> io::Result<Vec<Run>> {
         let mut runs: Vec<Run> = Vec::new();
-        let mut regions = vec![Region::default(); 1024];
+        let mut regions = vec![Region::default(); REGIONS];
         arg.size = size_of::<ScanArg>() as u64;
         arg.vec = regions.as_mut_ptr() as u64;
         arg.vec_len = regions.len() as u64;
@@ -136,7 +140,8 @@ impl Pagemap {
             for region in &regions[..got as usize] {
                 push(&mut runs, Run { start: region.start, end: region.end });
             }
-            if arg.walk_end <= arg.start {
+            // Room was left: all of the range was looked at.
+            if (got as usize) < REGIONS || arg.walk_end <= arg.start {
                 break;
             }
             arg.start = arg.walk_end;
@@ -209,5 +214,32 @@ mod tests {
             assert!(has(3) && has(4) && has(9), "{runs:?}");
         }
         assert!(block[offset + 9 * PAGE as usize] == 1);
+    }
+
+    #[test]
+    fn many_runs_are_found_once_and_in_order() {
+        for count in [1, 511, 512, 513, 700, 1023, 1024, 1025, 2000] {
+            let mut block = vec![0u8; (2 * count + 2) * PAGE as usize];
+            let first = (block.as_ptr() as u64).next_multiple_of(PAGE);
+            let offset = (first - block.as_ptr() as u64) as usize;
+            // SAFETY: advice about our own memory; with huge pages its neighbours would come along.
+            unsafe {
+                let len = 2 * count * PAGE as usize;
+                libc::madvise(block.as_mut_ptr().add(offset).cast(), len, libc::MADV_NOHUGEPAGE);
+            }
+            let wanted: Vec<Run> = (0..count as u64)
+                .map(|i| first + (2 * i + 1) * PAGE)
+                .map(|start| Run { start, end: start + PAGE })
+                .collect();
+            for i in 0..count {
+                block[offset + (2 * i + 1) * PAGE as usize] = 1;
+            }
+            let pid = std::process::id() as i32;
+            // From the second page on: the allocator's own header may be on the first.
+            let (start, end) = (first + PAGE, first + 2 * count as u64 * PAGE);
+            for map in [Pagemap::open(pid).unwrap(), Pagemap::open_plain(pid).unwrap()] {
+                assert_eq!(map.own_pages(start, end, false).unwrap(), wanted, "{count} runs");
+            }
+        }
     }
 }
