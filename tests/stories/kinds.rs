@@ -42,7 +42,15 @@ impl Lane {
 }
 
 /// Programs that hold what can't be carried yet: they must be refused, and go on as if nothing had been.
-const REFUSED: [&str; 3] = ["shared-descriptors", "unix-listener", "vfork-child"];
+const REFUSED: [&str; 7] = [
+    "file-lease",
+    "folder-half-read",
+    "shared-descriptors",
+    "unix-listener",
+    "unix-relative-name",
+    "unix-waiting",
+    "vfork-child",
+];
 
 /// Left out where both machines see the same file: the source, frozen until the target runs, still has
 /// the lock, and the target does not take it later yet.

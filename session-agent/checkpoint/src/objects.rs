@@ -25,10 +25,13 @@ pub enum ObjectKind {
         /// MFD_HUGETLB and its size bits, else 0.
         huge: u32,
     },
-    /// An unlinked file of a file system of the pod; carried as a memfd of this name.
+    /// An unlinked file of a file system of the pod; made anew without a name in the folder that it was
+    /// in, or as a memfd where that can't be.
     Unlinked {
         /// Its last path.
         path: Vec<u8>,
+        /// Permission bits, where a descriptor shows them.
+        mode: Option<u32>,
     },
     /// A file of a folder that is the pod's own; it is made anew under its path.
     Private {

@@ -9,6 +9,8 @@ pub const USERFAULTFD_MARK: u32 = 0x526f_616d;
 const AUDIT_ARCH_X86_64: u32 = 0xc000_003e;
 const OFFSET_NUMBER: u32 = 0;
 const OFFSET_ARCH: u32 = 4;
+/// The lower half of the second argument.
+const OFFSET_SECOND_LOW: u32 = 24;
 /// The upper half of the first argument, on a little-endian machine.
 const OFFSET_FIRST_HIGH: u32 = 20;
 
@@ -18,7 +20,7 @@ const AT_LEAST: u16 = (libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K) as u16;
 const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
 
 /// Calls that answer ENOSYS, as on a kernel built without them; programs have a fallback for that.
-const ABSENT: [libc::c_long; 9] = [
+const ABSENT: [libc::c_long; 10] = [
     libc::SYS_io_uring_setup,
     libc::SYS_io_uring_enter,
     libc::SYS_io_uring_register,
@@ -28,6 +30,7 @@ const ABSENT: [libc::c_long; 9] = [
     libc::SYS_request_key,
     libc::SYS_keyctl,
     libc::SYS_memfd_secret,
+    libc::SYS_fanotify_init,
 ];
 
 /// The filter as the kernel takes it.
@@ -49,6 +52,12 @@ pub fn filter() -> Vec<libc::sock_filter> {
         program.push(op(RETURN, 0, 0, absent));
     }
     program.extend([
+        // Directory notification can't be read back; a kernel may be built without it.
+        op(EQUAL, 0, 4, libc::SYS_fcntl as u32),
+        op(LOAD, 0, 0, OFFSET_SECOND_LOW),
+        op(EQUAL, 0, 1, libc::F_NOTIFY as u32),
+        op(RETURN, 0, 0, libc::SECCOMP_RET_ERRNO | libc::EINVAL as u32),
+        op(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW),
         op(EQUAL, 0, 3, libc::SYS_userfaultfd as u32),
         op(LOAD, 0, 0, OFFSET_FIRST_HIGH),
         op(EQUAL, 1, 0, USERFAULTFD_MARK),
@@ -91,6 +100,7 @@ mod tests {
                         OFFSET_NUMBER => number as u32,
                         OFFSET_ARCH => arch,
                         OFFSET_FIRST_HIGH => (first >> 32) as u32,
+                        OFFSET_SECOND_LOW => libc::F_NOTIFY as u32,
                         other => panic!("offset {other}"),
                     }
                 }
@@ -113,6 +123,12 @@ mod tests {
         }
         assert_eq!(verdict(libc::SYS_read, 0x4000_0003, 0), absent);
         assert_eq!(verdict(libc::SYS_read | 0x4000_0000, AUDIT_ARCH_X86_64, 0), absent);
+    }
+
+    #[test]
+    fn directory_notification_is_unknown() {
+        let unknown = libc::SECCOMP_RET_ERRNO | libc::EINVAL as u32;
+        assert_eq!(verdict(libc::SYS_fcntl, AUDIT_ARCH_X86_64, 3), unknown);
     }
 
     #[test]

@@ -200,6 +200,21 @@ pub fn list(dir: BorrowedFd<'_>) -> io::Result<Vec<i32>> {
     }
 }
 
+/// Whether nothing comes after this position of a folder. The folder is opened anew for that.
+///
+/// # Errors
+/// If it can't be read.
+pub fn folder_ends_at(folder: BorrowedFd<'_>, position: i64) -> io::Result<bool> {
+    let own = reopen(folder, libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NOATIME)?;
+    let mut buffer = [0u8; 512];
+    // SAFETY: integers; then a buffer that is ours and as long as said.
+    let n = unsafe {
+        check(libc::lseek(own.as_raw_fd(), position, libc::SEEK_SET))?;
+        libc::syscall(libc::SYS_getdents64, own.as_raw_fd(), buffer.as_mut_ptr(), buffer.len())
+    };
+    Ok(check(n)? == 0)
+}
+
 /// Where the link `/proc/self/fd/N` of this descriptor leads: a path, or a name like `pipe:[7]`.
 ///
 /// # Errors

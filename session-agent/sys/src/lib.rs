@@ -23,6 +23,7 @@
 //! | [`unix_diag`] | the unix sockets of a network namespace |
 //! | [`spawn`] | starting programs inside it |
 //! | [`uffd`] | noting writes |
+//! | [`xattr`] | extended attributes |
 
 pub mod batch;
 pub mod caps;
@@ -47,3 +48,4 @@ pub mod testing;
 pub mod tty;
 pub mod uffd;
 pub mod unix_diag;
+pub mod xattr;

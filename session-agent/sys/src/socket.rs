@@ -58,6 +58,22 @@ pub fn set_option(fd: BorrowedFd<'_>, level: i32, name: i32, value: i32) -> io::
     check(ret.into()).map(drop)
 }
 
+/// Whether an error waits to be told. Asking does not take it.
+#[must_use]
+pub fn has_error(fd: BorrowedFd<'_>) -> bool {
+    events(fd) & libc::POLLERR != 0
+}
+
+/// What poll(2) says of reading, urgent data, ends and errors, without waiting.
+#[must_use]
+pub fn events(fd: BorrowedFd<'_>) -> i16 {
+    let wanted = libc::POLLIN | libc::POLLPRI | libc::POLLRDHUP;
+    let mut poll = libc::pollfd { fd: fd.as_raw_fd(), events: wanted, revents: 0 };
+    // SAFETY: one structure that lives through the call.
+    let ready = unsafe { libc::poll(&raw mut poll, 1, 0) };
+    if ready > 0 { poll.revents } else { 0 }
+}
+
 type GetName = unsafe extern "C" fn(i32, *mut libc::sockaddr, *mut libc::socklen_t) -> i32;
 
 fn name(fd: BorrowedFd<'_>, get: GetName) -> io::Result<Vec<u8>> {

@@ -4,7 +4,7 @@
 //! made, so that kinds can refer to one another without waiting for results. Calls are collected and
 //! run together.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use roam_sys::batch::{Arg, Batch, Done};
@@ -89,7 +89,7 @@ impl<'a> Build<'a> {
         externals: &'a mut dyn Externals,
     ) -> Result<Self, Error> {
         let files = image.files.len() as i32;
-        let highest = image
+        let used: BTreeSet<i32> = image
             .tables
             .iter()
             .flat_map(|t| t.entries.iter().map(|e| e.number))
@@ -97,13 +97,12 @@ impl<'a> Build<'a> {
                 Kind::Epoll(epoll) => epoll.entries.iter().map(|e| e.number).collect(),
                 _ => Vec::new(),
             }))
-            .chain(objects.0.values().copied())
-            .max();
-        let base = (highest.unwrap_or(0) + 1).max(64);
+            .collect();
+        let base = (objects.0.values().copied().max().unwrap_or(0) + 1).max(64);
         let room = files * 3 + 64;
         // New descriptors get the lowest free numbers; with as much room again below the slots, none of
         // them is a slot by accident.
-        let base = free_room(stubs, base, 2 * room)? + room;
+        let base = free_room(stubs, base, 2 * room, &used)? + room;
         Ok(Self {
             pids: image.tables.iter().map(|t| t.pid).collect(),
             made: vec![false; image.files.len()],
@@ -141,10 +140,10 @@ impl<'a> Build<'a> {
         self.base + id.0 as i32
     }
 
-    /// The first number that is used for slots.
+    /// The numbers that are used for slots. The image's lie below and above.
     #[must_use]
-    pub fn base(&self) -> i32 {
-        self.base
+    pub fn slots(&self) -> std::ops::Range<i32> {
+        self.base..self.end
     }
 
     /// A number for something that is needed during the restore only.
@@ -336,10 +335,12 @@ pub fn place(batch: &mut Batch, new: impl Into<Arg>, slot: i32) {
     batch.may("closing", libc::SYS_close, &[new]);
 }
 
-/// The first place from `base` on with so many free numbers.
-fn free_room(stubs: &mut dyn Stubs, base: i32, room: i32) -> Result<i32, Error> {
-    let mut base = base;
+/// The first place from `base` on with so many numbers that neither the image nor the stubs use.
+fn free_room(stubs: &mut dyn Stubs, mut base: i32, room: i32, used: &BTreeSet<i32>) -> Result<i32, Error> {
     for _ in 0..8 {
+        while let Some(last) = used.range(base..base.saturating_add(room)).next_back() {
+            base = last + 1;
+        }
         let mut highest = None;
         let numbers: Vec<i32> = (base..base + room).collect();
         for part in numbers.chunks(CALLS) {

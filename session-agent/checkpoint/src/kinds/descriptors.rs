@@ -303,15 +303,11 @@ fn set_flags(id: FileId, file: &OpenFile, at: &mut Build<'_>) -> Result<(), Erro
     let slot = at.slot(id);
     let batch = at.batch(8)?;
     if let Some(owner) = file.owner {
-        let mut bytes = owner.kind.to_ne_bytes().to_vec();
-        bytes.extend(owner.id.to_ne_bytes());
-        let data = batch.data(&bytes);
-        let args = [slot.into(), descriptor::F_SETOWN_EX.into(), data.into()];
-        batch.may("setting the owner of signals", libc::SYS_fcntl, &args);
+        owner.set(slot, batch);
         let args = [slot.into(), descriptor::F_SETSIG.into(), owner.signal.into()];
         batch.may("setting the signal", libc::SYS_fcntl, &args);
     }
-    let args = [slot.into(), libc::F_SETFL.into(), (file.flags & SETTABLE).into()];
+    let args = [slot.into(), libc::F_SETFL.into(), (file.flags & SETTABLE & !libc::O_ASYNC).into()];
     batch.must("setting file flags", libc::SYS_fcntl, &args);
     Ok(())
 }
@@ -321,14 +317,17 @@ fn set_flags(id: FileId, file: &OpenFile, at: &mut Build<'_>) -> Result<(), Erro
 fn split(table: &Table, epoll: Vec<EpollEntry>, at: &mut Build<'_>) -> Result<(), Error> {
     const UNSHARE: u32 = 1 << 1;
     let mut batch = Batch::new();
-    let last = at.base() - 1;
-    let low = |flags: u32| [0u32.into(), last.into(), flags.into()];
+    let slots = at.slots();
+    let low = |flags: u32| [0u32.into(), (slots.start - 1).into(), flags.into()];
+    let high = [slots.end.into(), u32::MAX.into(), 0u32.into()];
     batch.must("making a descriptor table", libc::SYS_close_range, &low(UNSHARE));
+    batch.must("closing", libc::SYS_close_range, &high);
     for entries in epoll.chunks(250) {
         for entry in entries {
             entry.add(&mut batch);
         }
         batch.must("closing", libc::SYS_close_range, &low(0));
+        batch.must("closing", libc::SYS_close_range, &high);
         at.run(Some(table.pid), &std::mem::take(&mut batch))?;
     }
     for entries in table.entries.chunks(500) {
@@ -336,15 +335,43 @@ fn split(table: &Table, epoll: Vec<EpollEntry>, at: &mut Build<'_>) -> Result<()
             let cloexec = if entry.cloexec { libc::O_CLOEXEC } else { 0 };
             let dup = [at.slot(entry.file).into(), entry.number.into(), cloexec.into()];
             batch.must("giving a descriptor its number", libc::SYS_dup3, &dup);
+            // The signal tells the number under which it was asked for.
+            let flags = at.file(entry.file)?.flags;
+            if flags & libc::O_ASYNC != 0 && at.holder_of(entry.file) == Some(table.pid) {
+                let set = [entry.number.into(), libc::F_SETFL.into(), (flags & SETTABLE).into()];
+                batch.must("asking for signals", libc::SYS_fcntl, &set);
+            }
         }
         at.run(Some(table.pid), &std::mem::take(&mut batch))?;
     }
-    batch.must("closing", libc::SYS_close_range, &[at.base().into(), u32::MAX.into(), 0u32.into()]);
+    batch.must("closing", libc::SYS_close_range, &[slots.start.into(), (slots.end - 1).into(), 0u32.into()]);
     for (number, held) in &table.locks {
         held.take(*number, &mut batch);
     }
     at.run(Some(table.pid), &batch).map(drop)
 }
+
+impl SignalOwner {
+    fn set(&self, number: i32, batch: &mut Batch) {
+        let data = batch.data(&[self.kind.to_ne_bytes(), self.id.to_ne_bytes()].concat());
+        let args = [number.into(), descriptor::F_SETOWN_EX.into(), data.into()];
+        batch.may("setting the owner of signals", libc::SYS_fcntl, &args);
+    }
+}
+
+/// Adds the calls that can be made only when a process has its threads: some of them get signals.
+pub fn give_to_threads(image: &Descriptors, pid: i32, batch: &mut Batch) {
+    let Some(table) = image.tables.iter().find(|t| t.pid == pid) else { return };
+    for entry in &table.entries {
+        let file = image.files.get(entry.file.0 as usize);
+        if let Some(owner) = file.and_then(|f| f.owner).filter(|o| o.kind == F_OWNER_TID) {
+            owner.set(entry.number, batch);
+        }
+    }
+}
+
+const F_OWNER_TID: i32 = 0;
+const F_OWNER_PGRP: i32 = 2;
 
 fn signal_owner(look: &Look, known: &Known<'_>) -> Result<Option<SignalOwner>, Error> {
     use std::os::fd::AsFd;
@@ -353,7 +380,12 @@ fn signal_owner(look: &Look, known: &Known<'_>) -> Result<Option<SignalOwner>, E
     }
     let failed = |e| Error::system("asking who gets the signals of a file", e);
     let (kind, id) = descriptor::signal_owner(look.file.as_fd()).map_err(failed)?;
-    let Some(id) = (id != 0).then(|| known.pod_pid(id)).flatten() else { return Ok(None) };
+    let in_pod = match kind {
+        F_OWNER_TID => known.pod_thread(id),
+        F_OWNER_PGRP => known.pod_group(id),
+        _ => known.pod_pid(id),
+    };
+    let Some(id) = in_pod.filter(|_| id != 0) else { return Ok(None) };
     let signal = descriptor::fcntl(look.file.as_fd(), descriptor::F_GETSIG, 0).map_err(failed)?;
     Ok(Some(SignalOwner { kind, id, signal }))
 }

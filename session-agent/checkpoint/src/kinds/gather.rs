@@ -303,6 +303,15 @@ impl Known<'_> {
         self.pids.get(&host).copied()
     }
 
+    /// The pod's number of a thread.
+    #[must_use]
+    pub fn pod_thread(&self, host: i32) -> Option<i32> {
+        let status = std::fs::read_to_string(format!("/proc/{host}/status")).ok()?;
+        let field = |name: &str| status.lines().find_map(|l| l.strip_prefix(name))?.split_whitespace().last();
+        self.pod_pid(field("Tgid:")?.parse().ok()?)?;
+        field("NSpid:")?.parse().ok()
+    }
+
     /// The pod's number of a process group: its leader may have ended, so any member tells.
     #[must_use]
     pub fn pod_group(&self, host: i32) -> Option<i32> {

@@ -165,7 +165,7 @@ impl<'a> Builder<'a> {
                     "Start the program without huge pages or asynchronous I/O.",
                 ));
             } else {
-                ObjectKind::Unlinked { path: path.to_vec() }
+                ObjectKind::Unlinked { path: path.to_vec(), mode: None }
             };
             let size = area.offset + area.len();
             let id = self.objects.register(device, area.inode, Object { kind, size }, None);
@@ -214,7 +214,7 @@ impl<'a> Builder<'a> {
             let id = self.objects.register(
                 device,
                 area.inode,
-                Object { kind: ObjectKind::Unlinked { path }, size },
+                Object { kind: ObjectKind::Unlinked { path, mode: None }, size },
                 None,
             );
             self.objects.grow(id, size);

@@ -52,7 +52,7 @@ impl OpenFileKind for State {
 
     fn make(&self, id: FileId, at: &mut Build<'_>) -> Result<(), Error> {
         let path = format!("/proc/self/fd/{}", at.object(self.object)?);
-        let flags = at.file(id)?.flags & paths::REOPEN & !libc::O_DIRECT;
+        let flags = paths::reopened(at.file(id)?.flags) & !libc::O_DIRECT;
         at.open(path.as_bytes(), flags, self.position, at.slot(id))
     }
 
@@ -85,7 +85,7 @@ fn readable(look: &Look) -> Result<OwnedFd, Stop> {
 fn kind(look: &Look) -> Result<ObjectKind, Stop> {
     let path = look.link().strip_suffix(DELETED).unwrap_or_default();
     let Some(name) = path.strip_prefix(b"/memfd:") else {
-        return Ok(ObjectKind::Unlinked { path: path.to_vec() });
+        return Ok(ObjectKind::Unlinked { path: path.to_vec(), mode: Some(look.stat.st_mode & 0o7777) });
     };
     let file = look.file.as_fd();
     let failed = |e| Error::system("looking at a memfd", e);

@@ -3,9 +3,11 @@
 use std::io;
 use std::os::fd::AsFd;
 
+use roam_sys::batch::{Batch, Data};
 use roam_sys::descriptor;
 
 use super::build::Build;
+use super::find_inode;
 use super::gather::{Known, relative};
 use super::open_file::{Look, Stop};
 use crate::error::Error;
@@ -21,11 +23,29 @@ pub const REOPEN: i32 = libc::O_ACCMODE
     | libc::O_NOATIME
     | libc::O_PATH;
 
-/// The path of the pod at which this very file is found.
+/// The flags with which a file is opened again that has these. A nameless file keeps the flags that made
+/// it, O_DIRECTORY among them.
+pub fn reopened(flags: i32) -> i32 {
+    let nameless = flags & libc::O_TMPFILE == libc::O_TMPFILE;
+    flags & REOPEN & if nameless { !libc::O_DIRECTORY } else { !0 }
+}
+
+/// The path of the pod at which this very file is found: where it was opened, or another of its names.
 ///
 /// # Errors
 /// A refusal if there is none, or another file is there.
 pub fn locate(look: &Look, known: &Known<'_>, remedy: &str) -> Result<Vec<u8>, Stop> {
+    let first = first_name(look, known, remedy);
+    if first.is_err() && look.file_type() != libc::S_IFDIR && look.stat.st_nlink > 0 {
+        let found = find_inode::paths(&[look.inode()], known, find_inode::Effort::Thorough);
+        if let Some(path) = found.into_iter().flatten().next() {
+            return Ok(path);
+        }
+    }
+    first
+}
+
+fn first_name(look: &Look, known: &Known<'_>, remedy: &str) -> Result<Vec<u8>, Stop> {
     let path = look.link();
     if path.first() != Some(&b'/') {
         return Err(Stop::cannot("it has no path", remedy));
@@ -38,6 +58,39 @@ pub fn locate(look: &Look, known: &Known<'_>, remedy: &str) -> Result<Vec<u8>, S
             Err(Stop::cannot(format!("{shown} can't be found any more"), remedy))
         }
         Err(e) => Err(Stop::cannot(format!("{shown} can't be looked at: {e}"), remedy)),
+    }
+}
+
+/// Where a file lay that has no name any more.
+pub fn deleted(look: &Look) -> Option<&[u8]> {
+    let path = look.link().strip_suffix(b" (deleted)")?;
+    (look.stat.st_nlink == 0 && path.first() == Some(&b'/')).then_some(path)
+}
+
+/// Makes something under a name for a moment only: where it lay if the place is free, else in /tmp. `make`
+/// adds the calls that make, open and remove it; each must succeed, and the first fails where the place
+/// is taken.
+///
+/// # Errors
+/// If it can be made nowhere.
+pub fn make_nameless(
+    id: super::open_file::FileId,
+    path: &[u8],
+    at: &mut Build<'_>,
+    make: impl Fn(&mut Batch, Data),
+) -> Result<(), Error> {
+    let name = path.rsplit(|&b| b == b'/').next().unwrap_or_default();
+    let aside = [b"/tmp/.roam-", id.0.to_string().as_bytes(), b"-", &name[..name.len().min(200)]].concat();
+    at.flush()?;
+    let mut run = |place: &[u8]| {
+        let mut batch = Batch::new();
+        let path = batch.c_string(place);
+        make(&mut batch, path);
+        at.run(None, &batch).map(drop)
+    };
+    match run(path) {
+        Err(Error::Call { .. }) => run(&aside),
+        other => other,
     }
 }
 
@@ -71,6 +124,6 @@ pub fn reopen(
     at: &mut Build<'_>,
 ) -> Result<(), Error> {
     // A path has no link at its end but with O_PATH, where the link itself was opened.
-    let flags = at.file(id)?.flags & (REOPEN | libc::O_NOFOLLOW);
+    let flags = reopened(at.file(id)?.flags) | at.file(id)?.flags & libc::O_NOFOLLOW;
     at.open(path, flags, position, at.slot(id))
 }

@@ -1,23 +1,32 @@
 //! Handles of processes: pidfd_open(2), CLONE_PIDFD.
 //!
-//! Refused: those of processes that have been reaped, and of processes outside the session.
+//! One whose process has ended and been waited for tells nothing but that, so any such handle will do.
+//! Refused: those of processes outside the session.
 
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use roam_sys::descriptor;
 use serde::{Deserialize, Serialize};
 
 use super::build::Build;
 use super::gather::{Capture, Known};
 use super::open_file::{FileId, Look, OpenFileKind, Stop};
 use crate::error::Error;
+use crate::pod::Pod;
 
 /// A handle of a process or thread.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
-    /// The pid in the pod.
-    pub pid: i32,
+    /// The pid in the pod; `None` if it has ended and been waited for.
+    pub pid: Option<i32>,
     /// PIDFD_THREAD.
     pub thread: bool,
 }
 
+/// How long roam-init may take to notice that a process has ended.
+const REAPED: Duration = Duration::from_secs(10);
 const THREAD: i32 = libc::O_EXCL;
 
 impl OpenFileKind for State {
@@ -36,8 +45,12 @@ impl OpenFileKind for State {
     fn make(&self, id: FileId, at: &mut Build<'_>) -> Result<(), Error> {
         let flags = libc::O_NONBLOCK | if self.thread { THREAD } else { 0 };
         let slot = at.slot(id);
+        let Some(pid) = self.pid else {
+            let ended = ended(at.pod).map_err(|e| Error::system("making a handle of an ended process", e))?;
+            return at.import(ended.as_fd(), slot);
+        };
         let batch = at.batch(0)?;
-        let fd = batch.must("pidfd_open", libc::SYS_pidfd_open, &[self.pid.into(), flags.into()]);
+        let fd = batch.must("pidfd_open", libc::SYS_pidfd_open, &[pid.into(), flags.into()]);
         at.place(fd, slot);
         Ok(())
     }
@@ -51,19 +64,36 @@ impl OpenFileKind for State {
     }
 }
 
-/// The pod's pid is the last of NSpid, which begins with this process's view.
-fn pid(look: &Look, known: &Known<'_>) -> Result<i32, Stop> {
-    let remedy = "Wait until the program has noticed, then try again.";
-    let host = look.info.decimal("Pid").unwrap_or(-1);
-    if host <= 0 {
-        return Err(Stop::cannot("it stands for a process that has ended", remedy));
+/// A handle of a process of the pod that has ended and been waited for.
+fn ended(pod: &dyn Pod) -> io::Result<OwnedFd> {
+    let host = pod.spawn_stub()?;
+    let handle = descriptor::pidfd_open(host)?;
+    roam_sys::spawn::pidfd_signal(handle.as_fd(), libc::SIGKILL)?;
+    let deadline = Instant::now() + REAPED;
+    // Its parent, roam-init, waits for it.
+    while std::path::Path::new(&format!("/proc/{host}")).exists() {
+        if Instant::now() > deadline {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        std::thread::sleep(Duration::from_micros(200));
+    }
+    Ok(handle)
+}
+
+/// The pod's pid is the last of NSpid, which begins with this process's view. The kernel shows -1 for
+/// one that has been waited for, and 0 for one that this process can't see.
+fn pid(look: &Look, known: &Known<'_>) -> Result<Option<i32>, Stop> {
+    let remedy = "Close the handle in the program, then try again.";
+    let host = look.info.decimal("Pid").unwrap_or(0);
+    if host == -1 {
+        return Ok(None);
     }
     if let Some(pid) = known.pod_pid(host as i32) {
-        return Ok(pid);
+        return Ok(Some(pid));
     }
     let spaces = look.info.value("NSpid").map_or(0, |v| v.split_whitespace().count());
     match look.info.value("NSpid").and_then(|v| v.split_whitespace().last()?.parse().ok()) {
-        Some(pid) if spaces > 1 => Ok(pid),
+        Some(pid) if spaces > 1 => Ok(Some(pid)),
         _ => Err(Stop::cannot("it stands for a process outside the session", remedy)),
     }
 }

@@ -1,7 +1,8 @@
 //! Pipes and FIFOs: content, size, packet mode, and whichever ends are open.
 //!
 //! The content is copied by tee(2), which leaves it where it is. The state of a pipe lies with the
-//! first of its open ends; the others refer to it. Named ones are opened by their path.
+//! first of its open ends; the others refer to it. Named ones are opened by their path; deleted ones get
+//! a name for a moment.
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -9,7 +10,7 @@ use roam_sys::batch::{Arg, Batch};
 use roam_sys::descriptor;
 use serde::{Deserialize, Serialize};
 
-use super::build::{Build, PIECE};
+use super::build::{Build, PIECE, place};
 use super::gather::{Capture, Known};
 use super::open_file::{FileId, Look, OpenFileKind, Stop};
 use super::paths;
@@ -29,6 +30,8 @@ pub enum State {
 pub struct Shared {
     /// Where a FIFO lies.
     pub path: Option<Vec<u8>>,
+    /// The FIFO was deleted, and had these permission bits.
+    pub deleted: Option<u32>,
     /// F_GETPIPE_SZ.
     pub size: i32,
     /// What was written and not read; in packet mode one piece for each packet.
@@ -48,10 +51,10 @@ impl OpenFileKind for State {
     }
 
     fn check(look: &Look, known: &Known<'_>) -> Result<(), Stop> {
-        if !look.link().starts_with(b"pipe:") {
-            paths::locate(look, known, FIFO_REMEDY)?;
+        if look.link().starts_with(b"pipe:") || paths::deleted(look).is_some() {
+            return Ok(());
         }
-        Ok(())
+        paths::locate(look, known, FIFO_REMEDY).map(drop)
     }
 
     fn capture(look: &Look, at: &mut Capture<'_>) -> Result<Self, Stop> {
@@ -61,6 +64,7 @@ impl OpenFileKind for State {
         }
         let path = match look.link() {
             link if link.starts_with(b"pipe:") => None,
+            _ if paths::deleted(look).is_some() => paths::deleted(look).map(<[u8]>::to_vec),
             _ => Some(paths::locate(look, &at.known, FIFO_REMEDY)?),
         };
         let failed = |e| Error::system("copying the content of a pipe", e);
@@ -68,7 +72,8 @@ impl OpenFileKind for State {
         let packets = ends.iter().any(|&id| at.known.look(id).info.flags & libc::O_DIRECT != 0);
         let size = descriptor::fcntl(look.file.as_fd(), libc::F_GETPIPE_SZ, 0).map_err(failed)?;
         let content = content(look, size, packets, at).map_err(failed)?;
-        Ok(Self::First(Shared { path, size, content, packets }))
+        let deleted = paths::deleted(look).map(|_| look.stat.st_mode & 0o7777);
+        Ok(Self::First(Shared { path, deleted, size, content, packets }))
     }
 
     fn make(&self, id: FileId, at: &mut Build<'_>) -> Result<(), Error> {
@@ -136,7 +141,20 @@ impl Shared {
         let packets = if self.packets { libc::O_DIRECT } else { 0 };
         if let Some(path) = &self.path {
             // Both ends in one, so that nothing waits for the other side.
-            at.open(path, libc::O_RDWR | libc::O_NONBLOCK | packets, 0, ends[0])?;
+            let flags = libc::O_RDWR | libc::O_NONBLOCK | packets;
+            match self.deleted {
+                None => at.open(path, flags, 0, ends[0])?,
+                Some(mode) => paths::make_nameless(id, path, at, |batch, path| {
+                    let fifo = [path.into(), (libc::S_IFIFO | 0o600).into(), 0u32.into()];
+                    batch.must("making a FIFO", libc::SYS_mknod, &fifo);
+                    let flags = flags | libc::O_CLOEXEC;
+                    let open = [libc::AT_FDCWD.into(), path.into(), flags.into(), 0u32.into()];
+                    let fd = batch.must("opening a FIFO", libc::SYS_openat, &open);
+                    place(batch, fd, ends[0]);
+                    batch.must("setting permissions", libc::SYS_chmod, &[path.into(), mode.into()]);
+                    batch.must("deleting a FIFO", libc::SYS_unlink, &[path.into()]);
+                })?,
+            }
             let dup = [ends[0].into(), ends[1].into(), libc::O_CLOEXEC.into()];
             at.batch(0)?.must("placing a FIFO", libc::SYS_dup3, &dup);
         } else {
@@ -148,7 +166,7 @@ impl Shared {
             at.place(Arg::Load32(pair.skip(4)), ends[1]);
         }
         // A FIFO of a folder that both machines see may have the content still.
-        let filled = self.path.is_some() && is_filled(ends[0], at)?;
+        let filled = self.path.is_some() && self.deleted.is_none() && is_filled(ends[0], at)?;
         let size = [ends[1].into(), libc::F_SETPIPE_SZ.into(), self.size.into()];
         at.batch(0)?.must("sizing a pipe", libc::SYS_fcntl, &size);
         let content = if filled { &[] } else { &self.content[..] };

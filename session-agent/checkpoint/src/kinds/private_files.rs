@@ -1,6 +1,9 @@
 //! The files of the pod's own folders (/tmp, /run, /dev/shm, XDG_RUNTIME_DIR): they are nobody else's,
 //! so they travel.
 //!
+//! Their content, permissions, times and the user's extended attributes travel; their owner is the one user
+//! of a session.
+//!
 //! Their content travels like shared memory ([`crate::objects`]), since programs may map it. Sockets are
 //! made anew by whoever is bound to them. Paths from an image are held to the pod's own folders:
 //! folders are made first, symbolic links last, so that none leads elsewhere meanwhile.
@@ -9,10 +12,10 @@ use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
 
-use roam_sys::batch::{Batch, RetOf};
+use roam_sys::batch::{Batch, Data, RetOf};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
@@ -27,8 +30,12 @@ pub struct PrivateFile {
     pub path: Vec<u8>,
     /// Permission bits.
     pub mode: u32,
-    /// Last modification: seconds and nanoseconds.
+    /// Last access: seconds and nanoseconds.
+    pub accessed: (i64, i64),
+    /// Last modification.
     pub modified: (i64, i64),
+    /// Extended attributes of the user.
+    pub attributes: Vec<(Vec<u8>, Vec<u8>)>,
     /// What it is.
     pub what: What,
 }
@@ -147,35 +154,77 @@ fn walk(
             continue; // bound in from the machine, or a private folder with a turn of its own
         }
         let path = inside.join(entry.file_name());
-        let kind = meta.file_type();
-        let what = if kind.is_dir() {
-            What::Folder
-        } else if kind.is_symlink() {
-            What::Link(fs::read_link(entry.path())?.into_os_string().into_vec())
-        } else if kind.is_fifo() {
-            What::Fifo
-        } else if kind.is_file() {
-            let file = fs::File::open(entry.path())?;
-            let object = Object {
-                kind: ObjectKind::Private { path: path.as_os_str().as_bytes().to_vec() },
-                size: meta.len(),
-            };
-            What::File(objects.register(meta.dev(), meta.ino(), object, Some(file.into())))
-        } else {
-            continue;
-        };
-        let is_folder = what == What::Folder;
-        found.push(PrivateFile {
-            path: path.as_os_str().as_bytes().to_vec(),
-            mode: meta.mode() & 0o7777,
-            modified: (meta.mtime(), meta.mtime_nsec()),
-            what,
-        });
-        if is_folder {
-            walk(&entry.path(), &path, device, objects, found)?;
-        }
+        let outside = entry.path();
+        let open = Opened::take(&outside, &meta)?;
+        let added = add(&outside, &path, &meta, objects, found);
+        open.give_back()?;
+        added?;
     }
     Ok(())
+}
+
+fn add(
+    outside: &Path,
+    path: &Path,
+    meta: &fs::Metadata,
+    objects: &mut Objects,
+    found: &mut Vec<PrivateFile>,
+) -> io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let kind = meta.file_type();
+    let what = if kind.is_dir() {
+        What::Folder
+    } else if kind.is_symlink() {
+        What::Link(fs::read_link(outside)?.into_os_string().into_vec())
+    } else if kind.is_fifo() {
+        What::Fifo
+    } else if kind.is_file() {
+        let file = fs::File::options().read(true).custom_flags(libc::O_NOATIME).open(outside)?;
+        let object = Object {
+            kind: ObjectKind::Private { path: path.as_os_str().as_bytes().to_vec() },
+            size: meta.len(),
+        };
+        What::File(objects.register(meta.dev(), meta.ino(), object, Some(file.into())))
+    } else {
+        return Ok(());
+    };
+    let is_folder = what == What::Folder;
+    found.push(PrivateFile {
+        path: path.as_os_str().as_bytes().to_vec(),
+        mode: meta.mode() & 0o7777,
+        accessed: (meta.atime(), meta.atime_nsec()),
+        modified: (meta.mtime(), meta.mtime_nsec()),
+        attributes: roam_sys::xattr::of_user(outside)?,
+        what,
+    });
+    if is_folder {
+        walk(outside, path, meta.dev(), objects, found)?;
+    }
+    Ok(())
+}
+
+/// A file or folder that its owner may read for a moment, if it was not so already.
+struct Opened<'a>(Option<(&'a Path, u32)>);
+
+impl<'a> Opened<'a> {
+    fn take(path: &'a Path, meta: &fs::Metadata) -> io::Result<Self> {
+        let needed = match meta.file_type() {
+            kind if kind.is_dir() => 0o500,
+            kind if kind.is_file() => 0o400,
+            _ => 0,
+        };
+        let mode = meta.mode() & 0o7777;
+        if mode & needed == needed {
+            return Ok(Self(None));
+        }
+        fs::set_permissions(path, fs::Permissions::from_mode(mode | needed))?;
+        Ok(Self(Some((path, mode))))
+    }
+
+    fn give_back(self) -> io::Result<()> {
+        let Some((path, mode)) = self.0 else { return Ok(()) };
+        fs::set_permissions(path, fs::Permissions::from_mode(mode))
+    }
 }
 
 /// A path of an image must lie in a private folder and lead nowhere else.
@@ -213,6 +262,30 @@ pub fn make_folders(files: &[PrivateFile], folders: &[PathBuf], batch: &mut Batc
     Ok(())
 }
 
+/// While the session still runs only its mapped files are known, not the folders that they are in.
+fn make_parents(path: &[u8], folders: &[PathBuf], batch: &mut Batch) {
+    let parents: Vec<&Path> = Path::new(std::ffi::OsStr::from_bytes(path)).ancestors().skip(1).collect();
+    for parent in parents.into_iter().rev().filter(|p| folders.iter().any(|f| p.starts_with(f) && p != f)) {
+        let parent = batch.c_string(parent.as_os_str().as_bytes());
+        batch.may("making a folder", libc::SYS_mkdir, &[parent.into(), 0o700.into()]);
+    }
+}
+
+/// Adds the call that makes a file without a name in the folder of this path. It fails where the file
+/// system knows no such files, or the folder is gone.
+///
+/// # Errors
+/// A path that is none.
+pub fn open_nameless(path: &[u8], batch: &mut Batch) -> Result<RetOf, Error> {
+    let parent = Path::new(std::ffi::OsStr::from_bytes(path)).parent();
+    let parent = parent.filter(|p| p.is_absolute());
+    let parent = parent.ok_or_else(|| Error::Image("an unlinked file was nowhere".into()))?;
+    let parent = batch.c_string(parent.as_os_str().as_bytes());
+    let flags = libc::O_TMPFILE | libc::O_RDWR | libc::O_CLOEXEC;
+    let args = [libc::AT_FDCWD.into(), parent.into(), flags.into(), 0o700.into()];
+    Ok(batch.may("making a file without a name", libc::SYS_openat, &args))
+}
+
 /// Adds the call that makes a file and opens it.
 ///
 /// # Errors
@@ -220,12 +293,7 @@ pub fn make_folders(files: &[PrivateFile], folders: &[PathBuf], batch: &mut Batc
 pub fn open(path: &[u8], folders: &[PathBuf], batch: &mut Batch) -> Result<RetOf, Error> {
     const RESOLVE_NO_SYMLINKS: u64 = 4;
     allowed(path, folders)?;
-    // While the session still runs only its mapped files are known, not the folders that they are in.
-    let parents: Vec<&Path> = Path::new(std::ffi::OsStr::from_bytes(path)).ancestors().skip(1).collect();
-    for parent in parents.into_iter().rev().filter(|p| folders.iter().any(|f| p.starts_with(f) && p != f)) {
-        let parent = batch.c_string(parent.as_os_str().as_bytes());
-        batch.may("making a folder", libc::SYS_mkdir, &[parent.into(), 0o700.into()]);
-    }
+    make_parents(path, folders, batch);
     let path = batch.c_string(path);
     let flags = libc::O_RDWR | libc::O_CREAT | libc::O_CLOEXEC;
     // struct open_how: flags, mode, resolve.
@@ -250,6 +318,7 @@ pub fn finish(files: &[PrivateFile], batch: &mut Batch) {
             What::Link(to) => {
                 let to = batch.c_string(to);
                 batch.may("making a link", libc::SYS_symlink, &[to.into(), path.into()]);
+                set_times(file, path, batch);
                 continue;
             }
             What::File(object) => {
@@ -264,19 +333,21 @@ pub fn finish(files: &[PrivateFile], batch: &mut Batch) {
             }
             What::Folder | What::Fifo => {}
         }
-        batch.may("setting permissions", libc::SYS_chmod, &[path.into(), file.mode.into()]);
-        let mut times = Vec::with_capacity(32);
-        for _ in 0..2 {
-            times.extend_from_slice(&file.modified.0.to_le_bytes());
-            times.extend_from_slice(&file.modified.1.to_le_bytes());
+        for (name, value) in &file.attributes {
+            let (name, data) = (batch.c_string(name), batch.data(value));
+            let args = [path.into(), name.into(), data.into(), value.len().into(), 0u32.into()];
+            batch.may("setting an extended attribute", libc::SYS_setxattr, &args);
         }
-        let times = batch.data(&times);
-        batch.may(
-            "setting a file's time",
-            libc::SYS_utimensat,
-            &[libc::AT_FDCWD.into(), path.into(), times.into(), 0.into()],
-        );
+        batch.may("setting permissions", libc::SYS_chmod, &[path.into(), file.mode.into()]);
+        set_times(file, path, batch);
     }
+}
+
+fn set_times(file: &PrivateFile, path: Data, batch: &mut Batch) {
+    let times = [file.accessed, file.modified].map(|(s, ns)| [s.to_le_bytes(), ns.to_le_bytes()].concat());
+    let times = batch.data(&times.concat());
+    let args = [libc::AT_FDCWD.into(), path.into(), times.into(), libc::AT_SYMLINK_NOFOLLOW.into()];
+    batch.may("setting a file's time", libc::SYS_utimensat, &args);
 }
 
 #[cfg(test)]

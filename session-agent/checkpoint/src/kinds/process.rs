@@ -41,6 +41,8 @@ pub struct ProcessState {
     pub program: Program,
     /// Working directory in the pod.
     pub cwd: Vec<u8>,
+    /// The working directory was deleted.
+    pub cwd_deleted: bool,
     /// File mode creation mask.
     pub umask: u32,
     /// Soft and hard resource limits.
@@ -194,6 +196,8 @@ pub fn capture(
             personality: u32::from_str_radix(&personality, 16).unwrap_or(0),
         },
         cwd: link("cwd")?,
+        cwd_deleted: std::fs::metadata(format!("/proc/{host}/cwd"))
+            .is_ok_and(|meta| std::os::unix::fs::MetadataExt::nlink(&meta) == 0),
         umask: process.status.umask,
         limits: limits(host).map_err(|e| io("limits", e))?,
         settings: Settings {
@@ -228,11 +232,17 @@ fn limits(host: i32) -> std::io::Result<Vec<(u64, u64)>> {
 /// Adds the calls that the new process's main thread makes once its memory is in place. Everything
 /// that needs a privilege is in here; the threads drop theirs afterwards.
 pub fn restore(state: &ProcessState, batch: &mut Batch) {
-    let cwd = batch.c_string(&state.cwd);
-    // A deleted working directory ends in " (deleted)" and can't be entered; the root stands in.
     let root = batch.c_string(b"/");
     batch.must("going to the root", libc::SYS_chdir, &[root.into()]);
-    batch.may("entering the working directory", libc::SYS_chdir, &[cwd.into()]);
+    if state.cwd_deleted {
+        let cwd = batch.c_string(format!("/tmp/.roam-cwd-{}", state.pid).as_bytes());
+        batch.must("making a folder", libc::SYS_mkdir, &[cwd.into(), 0o700.into()]);
+        batch.must("entering the working directory", libc::SYS_chdir, &[cwd.into()]);
+        batch.must("deleting the working directory", libc::SYS_rmdir, &[cwd.into()]);
+    } else {
+        let cwd = batch.c_string(&state.cwd);
+        batch.may("entering the working directory", libc::SYS_chdir, &[cwd.into()]);
+    }
     batch.must("setting the umask", libc::SYS_umask, &[state.umask.into()]);
     if state.program.personality != 0 {
         batch.may("setting the personality", libc::SYS_personality, &[state.program.personality.into()]);

@@ -3,8 +3,9 @@
 //! Who is connected with whom is asked by sock_diag; what is queued is looked at without taking it
 //! (`unix_queue`); `unix_build` makes them anew.
 //!
-//! Refused: a socket whose other side is outside the session; a name that is a relative path; a
-//! connection that waits to be accepted and has sent something already (for a moment only).
+//! Refused: a socket whose other side is outside the session; a name that is a relative path; and, for a
+//! moment only, a connection that waits to be accepted and has sent something or ended already: nobody but who
+//! accepts it can read that, and accepting can't be undone.
 
 use std::collections::HashMap;
 use std::os::fd::AsFd;
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::build::Build;
 use super::gather::{Capture, Known};
+use super::memory::in_root;
 use super::open_file::{FileId, Look, OpenFileKind, Stop};
 use super::{paths, unix_build};
 use crate::error::Error;
@@ -43,8 +45,10 @@ pub struct State {
 pub struct Name {
     /// The address after its family: a path, or a zero and an abstract name.
     pub bytes: Vec<u8>,
-    /// Permission bits of the file, if this socket's file is still at the path.
+    /// Permission bits of the file, if this socket's file is still there.
     pub mode: Option<u32>,
+    /// The file was renamed since, to this path.
+    pub renamed: Option<Vec<u8>>,
 }
 
 /// Whom a socket is connected with.
@@ -66,7 +70,10 @@ pub enum Link {
     /// A connection that waits to be accepted.
     Waiting,
     /// The other side is gone.
-    Gone,
+    Gone {
+        /// It went without having read everything, which is told once more.
+        reset: bool,
+    },
 }
 
 /// Something that can be read.
@@ -87,13 +94,14 @@ const SO_PASSPIDFD: i32 = 76;
 /// The option that a peek changes, put back last.
 pub(super) const SO_PEEK_OFF: i32 = 42;
 /// Kept options, with their lengths and what a new socket has.
-const OPTIONS: [(i32, usize, i64); 8] = [
+const OPTIONS: [(i32, usize, i64); 9] = [
     (libc::SO_SNDBUF, 4, -1),
     (libc::SO_RCVBUF, 4, -1),
     (libc::SO_PASSCRED, 4, 0),
     (libc::SO_PASSSEC, 4, 0),
     (SO_PASSPIDFD, 4, 0),
     (SO_PEEK_OFF, 4, -1),
+    (libc::SO_LINGER, 8, 0),
     (libc::SO_RCVTIMEO, 16, 0),
     (libc::SO_SNDTIMEO, 16, 0),
 ];
@@ -122,7 +130,12 @@ impl OpenFileKind for State {
             Some(peer) if peer != 0 && peer_id(peer, look, known).is_none() && !in_flight() => {
                 Err(outside(look))
             }
-            _ => Ok(()),
+            Some(peer) if peer != 0 => Ok(()),
+            _ => {
+                let kind = socket::option(look.file.as_fd(), libc::SOL_SOCKET, libc::SO_TYPE);
+                let kind = kind.map_err(|e| Error::system("looking at a unix socket", e))?;
+                link(kind, look, &diag, known).map(drop)
+            }
         }
     }
 
@@ -205,7 +218,12 @@ fn outside(look: &Look) -> Stop {
 fn link(kind: i32, look: &Look, diag: &UnixSocket, known: &Known<'_>) -> Result<Link, Stop> {
     let inode = look.stat.st_ino;
     if diag.state == LISTEN {
-        let waiting = diag.waiting.iter().filter_map(|&peer| peer_id(peer, look, known)).collect();
+        let waiting: Vec<FileId> =
+            diag.waiting.iter().filter_map(|&peer| peer_id(peer, look, known)).collect();
+        if waiting.len() < diag.incoming as usize {
+            let reason = "a connection waits to be accepted that was closed again";
+            return Err(Stop::cannot(reason, "Try again in a moment."));
+        }
         return Ok(Link::Listening { backlog: diag.outgoing as i32, waiting });
     }
     match diag.peer {
@@ -221,7 +239,7 @@ fn link(kind: i32, look: &Look, diag: &UnixSocket, known: &Known<'_>) -> Result<
                 Err(Stop::cannot("its connection has data and is not accepted yet", "Try again in a moment."))
             }
         },
-        _ => Ok(Link::Gone),
+        _ => Ok(Link::Gone { reset: socket::has_error(look.file.as_fd()) }),
     }
 }
 
@@ -232,15 +250,35 @@ fn name(look: &Look, diag: &UnixSocket, known: &Known<'_>) -> Result<Option<Name
     if bytes.is_empty() {
         return Ok(None);
     }
-    let Some(path) = path_of(&bytes) else { return Ok(Some(Name { bytes, mode: None })) };
+    let Some(path) = path_of(&bytes) else { return Ok(Some(Name { bytes, mode: None, renamed: None })) };
     if !path.starts_with(b"/") {
         return Err(Stop::cannot(
             format!("its name {} is a relative path", String::from_utf8_lossy(path)),
             "This program can't be moved yet.",
         ));
     }
-    let file = known.stat_path(path).ok().filter(|s| Some((s.st_dev, s.st_ino)) == diag.file);
-    Ok(Some(Name { mode: file.map(|s| s.st_mode & 0o7777), bytes }))
+    let mode = |path: &[u8]| {
+        let file = known.stat_path(path).ok().filter(|s| Some((s.st_dev, s.st_ino)) == diag.file);
+        file.map(|s| s.st_mode & 0o7777)
+    };
+    if let Some(mode) = mode(path) {
+        return Ok(Some(Name { mode: Some(mode), renamed: None, bytes }));
+    }
+    // Programs bind to one name and rename it to the one that others know, in the same folder.
+    let renamed = beside(path, known).into_iter().find_map(|other| Some((mode(&other)?, other)));
+    let (mode, renamed) = renamed.unzip();
+    Ok(Some(Name { mode, renamed, bytes }))
+}
+
+/// The sockets in the folder of this path.
+fn beside(path: &[u8], known: &Known<'_>) -> Vec<Vec<u8>> {
+    use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::fs::FileTypeExt;
+    let folder = &path[..path.iter().rposition(|&b| b == b'/').unwrap_or(0)];
+    let entries = std::fs::read_dir(in_root(&known.pod.root(), folder));
+    let entries = entries.into_iter().flatten().flatten();
+    let sockets = entries.filter(|e| e.file_type().is_ok_and(|t| t.is_socket()));
+    sockets.map(|e| [folder, b"/", e.file_name().as_bytes()].concat()).collect()
 }
 
 /// The path of a name that is one.

@@ -44,7 +44,7 @@ pub(super) fn make(state: &State, id: FileId, at: &mut Build<'_>) -> Result<(), 
             pair(state, Some(peer), slots, at)?;
             set_options(peer, slots[1], at)?;
         }
-        Link::Gone => {
+        Link::Gone { .. } => {
             let slots = [at.slot(id), at.extra_slot()?];
             at.set_anchor(id, slots);
             pair(state, None, slots, at)?;
@@ -224,20 +224,18 @@ fn connect_to(batch: &mut Batch, slot: i32, name: &[u8]) {
 struct MakeWay {
     path: Option<PathBuf>,
     aside: Option<PathBuf>,
+    /// Where the new file has to go in the end.
+    renamed: Option<PathBuf>,
 }
 
 impl MakeWay {
     fn for_name(name: &Name, at: &mut Build<'_>) -> Result<Self, Error> {
-        let Some(path) = path_of(&name.bytes) else { return Ok(Self { path: None, aside: None }) };
-        use std::os::unix::ffi::OsStrExt;
+        let nowhere = Self { path: None, aside: None, renamed: None };
+        let Some(path) = path_of(&name.bytes) else { return Ok(nowhere) };
         let shown = String::from_utf8_lossy(path).into_owned();
-        let inside = std::path::Path::new(std::ffi::OsStr::from_bytes(path));
-        let relative = inside.strip_prefix("/").map_err(|_| damaged("its name is a relative path"))?;
-        if relative.components().any(|c| !matches!(c, std::path::Component::Normal(_))) {
-            return Err(damaged("its name leads elsewhere"));
-        }
         at.flush()?;
-        let path = at.pod.root().join(relative);
+        let path = outside(path, at.pod)?;
+        let renamed = name.renamed.as_deref().map(|path| outside(path, at.pod)).transpose()?;
         let failed = |e| Error::system(format!("making place for the socket {shown}"), e);
         let mut aside = None;
         match std::fs::symlink_metadata(&path) {
@@ -256,7 +254,7 @@ impl MakeWay {
             }
             Err(e) => return Err(failed(e)),
         }
-        Ok(Self { path: Some(path), aside })
+        Ok(Self { path: Some(path), aside, renamed })
     }
 
     fn done(self, name: &Name) -> Result<(), Error> {
@@ -264,6 +262,13 @@ impl MakeWay {
         let failed = |e| Error::system(format!("putting the socket {} in place", path.display()), e);
         if let Some(mode) = name.mode {
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).map_err(failed)?;
+            if let Some(renamed) = &self.renamed {
+                std::fs::rename(&path, renamed).map_err(failed)?;
+                return match self.aside {
+                    Some(aside) => std::fs::rename(aside, &path).map_err(failed),
+                    None => Ok(()),
+                };
+            }
             if let Some(aside) = self.aside {
                 std::fs::remove_file(aside).map_err(failed)?;
             }
@@ -275,6 +280,17 @@ impl MakeWay {
             None => std::fs::remove_file(&path).map_err(failed),
         }
     }
+}
+
+/// A path of the pod as this process reaches it; it must lead straight there.
+fn outside(path: &[u8], pod: &dyn Pod) -> Result<PathBuf, Error> {
+    use std::os::unix::ffi::OsStrExt;
+    let inside = std::path::Path::new(std::ffi::OsStr::from_bytes(path));
+    let relative = inside.strip_prefix("/").map_err(|_| damaged("its name is a relative path"))?;
+    if relative.components().any(|c| !matches!(c, std::path::Component::Normal(_))) {
+        return Err(damaged("its name leads elsewhere"));
+    }
+    Ok(pod.root().join(relative))
 }
 
 fn set_options(state: &State, slot: i32, at: &mut Build<'_>) -> Result<(), Error> {
@@ -322,6 +338,13 @@ pub(super) fn connect(state: &State, id: FileId, at: &mut Build<'_>) -> Result<(
                 at.run(holder, &batch)?;
             }
         }
+        // What the other side does not read before it goes away is told as an error.
+        Link::Gone { reset: true } => {
+            let slot = at.slot(id);
+            let batch = at.batch(1)?;
+            let byte = batch.data(b"x");
+            batch.must("leaving something unread", libc::SYS_write, &[slot.into(), byte.into(), 1u32.into()]);
+        }
         _ => {}
     }
     if state.queue.is_empty() {
@@ -334,7 +357,7 @@ pub(super) fn connect(state: &State, id: FileId, at: &mut Build<'_>) -> Result<(
 fn fill(state: &State, id: FileId, at: &mut Build<'_>) -> Result<(), Error> {
     let peer = match &state.link {
         Link::Pair(other) => Some(at.slot(*other)),
-        Link::Gone => Some(at.anchor(id)?[1]),
+        Link::Gone { .. } => Some(at.anchor(id)?[1]),
         _ => None,
     };
     let user = user_of(at.pod)?;
@@ -476,7 +499,7 @@ pub(super) fn finish(state: &State, id: FileId, at: &mut Build<'_>) -> Result<()
         _ => None,
     };
     // Of a connection whose other side is gone, that is the doing of the other side.
-    if let Some(how) = how.filter(|_| state.link != Link::Gone) {
+    if let Some(how) = how.filter(|_| !matches!(state.link, Link::Gone { .. })) {
         at.batch(0)?.may("shutting a socket down", libc::SYS_shutdown, &[slot.into(), how.into()]);
     }
     if let Some((option, value)) = state.options.iter().find(|(o, _)| *o == SO_PEEK_OFF) {

@@ -8,6 +8,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::Rc;
 
+use roam_sys::descriptor;
 use roam_sys::socket::{self, Peeked};
 use roam_sys::unix_diag::LISTEN;
 
@@ -98,6 +99,10 @@ fn peek_from_start(fd: BorrowedFd<'_>) -> io::Result<Vec<Peeked>> {
     let mut offset = 0;
     socket::set_option(fd, libc::SOL_SOCKET, SO_PEEK_OFF, 0)?;
     while all.len() < MOST_MESSAGES {
+        // Looking beyond the last message would take an error that waits to be told.
+        if socket::has_error(fd) && offset >= descriptor::readable(fd)? {
+            return Ok(all);
+        }
         let peeked = match peek_one(fd, offset) {
             Ok(peeked) => peeked,
             Err(e) if end(&e) => return Ok(all),

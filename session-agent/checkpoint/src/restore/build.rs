@@ -10,6 +10,7 @@ use roam_sys::ptrace::{Registers, Tracee, registers_from_words};
 use super::{Made, Restorer, Stub};
 use crate::error::Error;
 use crate::image::Image;
+use crate::kinds::descriptors::Descriptors;
 use crate::kinds::private_files;
 use crate::kinds::process::{self, ProcessState};
 use crate::kinds::sysv::SHM_DEST;
@@ -100,7 +101,7 @@ impl Restorer {
         self.finish_objects(image)?;
         for one in &mut building {
             one.make_threads()?;
-            one.finish_calls()?;
+            one.finish_calls(&image.descriptors)?;
         }
         let mut threads = Vec::new();
         for one in &mut building {
@@ -151,6 +152,10 @@ impl Restorer {
                 (ObjectKind::Memfd { seals, .. }, Made::File { file, .. }) if *seals != 0 => {
                     roam_sys::descriptor::fcntl(file.as_fd(), libc::F_ADD_SEALS, *seals as i32)
                         .map_err(|e| Error::system("sealing shared memory", e))?;
+                }
+                (ObjectKind::Unlinked { mode: Some(mode), .. }, Made::File { number, .. }) => {
+                    let args = [(*number).into(), (*mode).into()];
+                    batch.must("setting the permissions of an unlinked file", libc::SYS_fchmod, &args);
                 }
                 (ObjectKind::SysV { mode, .. }, Made::Segment { shmid, .. }) if mode & SHM_DEST != 0 => {
                     batch.must(
@@ -227,11 +232,12 @@ impl Building<'_> {
     }
 
     /// What each thread must call itself; last of all it gives up its privileges.
-    fn finish_calls(&mut self) -> Result<(), Error> {
+    fn finish_calls(&mut self, descriptors: &Descriptors) -> Result<(), Error> {
         for (index, state) in self.state.threads.iter().enumerate().rev() {
             let mut batch = Batch::new();
             if index == 0 {
                 self.leader_calls(&mut batch)?;
+                descriptors::give_to_threads(descriptors, self.state.pid, &mut batch);
             }
             threads::restore(state, self.state.pid, &mut batch);
             if index == 0 {

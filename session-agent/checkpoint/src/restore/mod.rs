@@ -329,7 +329,13 @@ impl Restorer {
         let mut batch = Batch::new();
         let made = match &object.kind {
             ObjectKind::Memfd { name, .. } => memory_file(name, &mut batch),
-            ObjectKind::Unlinked { path } => {
+            ObjectKind::Unlinked { path, .. } => {
+                let nameless = private_files::open_nameless(path, &mut batch)?;
+                let number = self.run_in_holder(&batch)?.ret(nameless);
+                if number >= 0 {
+                    return self.made(number as i32, object.size);
+                }
+                batch = Batch::new();
                 memory_file(path.rsplit(|b| *b == b'/').next().unwrap_or(b"unlinked"), &mut batch)
             }
             ObjectKind::Private { path } => private_files::open(path, &self.private_folders, &mut batch)?,
@@ -341,8 +347,12 @@ impl Restorer {
             }
         };
         let number = self.run_in_holder(&batch)?.ret(made) as i32;
+        self.made(number, object.size)
+    }
+
+    fn made(&self, number: i32, size: u64) -> Result<Made, Error> {
         let file = File::from(self.fetch(number)?);
-        file.set_len(object.size).map_err(|e| Error::system("making shared memory", e))?;
+        file.set_len(size).map_err(|e| Error::system("making shared memory", e))?;
         Ok(Made::File { number, file })
     }
 
