@@ -4,9 +4,9 @@ SHELL := /bin/bash
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 STORIES := $(SUDO) $(CURDIR)/target/release/roam-stories
 # What a person sets for the lanes; sudo would drop it.
-LANES_ENV := $(foreach v,ROAM_APPS ROAM_KINDS ROAM_LANES ROAM_JOBS ROAM_LAB_DIR ROAM_LAB_KEEP,$(if $($(v)),$(v)='$($(v))'))
+LANES_ENV := $(foreach v,ROAM_APPS ROAM_KINDS ROAM_LANES ROAM_JOBS ROAM_ROUNDS ROAM_LAB_DIR ROAM_LAB_KEEP,$(if $($(v)),$(v)='$($(v))'))
 
-.PHONY: build programs demo test kinds lab road shows leaks apps faults holds deny
+.PHONY: build programs demo test kinds lab road shows leaks apps faults holds bench deny
 
 build: ## Everything, into target/release
 	tests/setup build
@@ -55,6 +55,10 @@ shows: build ## Only the screen moves; viewer and display are killed
 leaks: build ## Thirty moves in a row leave nothing behind
 	tests/setup lab
 	$(STORIES) leaks
+
+bench: build ## How long sessions stand still and how long waking takes (ROAM_ROUNDS=5)
+	tests/setup lab apps
+	$(if $(LANES_ENV),$(SUDO) env $(LANES_ENV) $(CURDIR)/target/release/roam-stories,$(STORIES)) bench
 
 deny: ## Licences and advisories of all dependencies
 	cargo deny check

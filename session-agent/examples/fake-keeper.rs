@@ -12,7 +12,7 @@ use roam_api::agent::Input;
 use roam_api::error::Failure;
 use roam_api::keeper::{Answer, Identity, LaneSecret, Reply, Request};
 use roam_api::session::{
-    MoveProgress, MoveReport, MoveStage, SessionInfo, SessionSpec, SessionState, ShownOn,
+    MoveProgress, MoveReport, MoveStage, ParkReport, SessionInfo, SessionSpec, SessionState, ShownOn,
 };
 use roam_link::{frames, lane};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -219,7 +219,7 @@ async fn answer(
         Request::Park { file } => {
             let info = fake.info.borrow().clone().unwrap();
             std::fs::write(&file, serde_json::to_vec(&info).unwrap()).unwrap();
-            (Ok(Answer::Parked { bytes: 1 }), true)
+            (Ok(Answer::Parked(ParkReport { bytes: 1, frozen_ms: 1.0, rounds: vec![] })), true)
         }
         Request::Detach { machine } => {
             let _ = fake.detach.send(machine);

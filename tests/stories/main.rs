@@ -4,6 +4,7 @@
 //! builds the machines; everything of Roam runs in them without privileges.
 
 mod apps;
+mod bench;
 mod demo;
 mod desktop;
 mod faults;
@@ -66,6 +67,12 @@ enum Story {
     Shows,
     /// What `make demo` shows.
     Demo,
+    /// How long sessions stand still, how long waking takes.
+    Bench {
+        /// How often each is measured.
+        #[arg(long, env = "ROAM_ROUNDS", default_value_t = 20)]
+        rounds: usize,
+    },
     /// What a story runs inside a machine.
     #[command(hide = true)]
     Step {
@@ -85,6 +92,7 @@ fn main() -> ExitCode {
         Story::Leaks => leaks::tell(),
         Story::Shows => shows::tell(),
         Story::Demo => demo::tell(),
+        Story::Bench { rounds } => bench::tell(rounds),
         Story::Step { step } => return steps::run(&step),
     };
     print!("{}", report.text());

@@ -16,7 +16,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::Failure;
-use crate::session::{MachineKey, MoveProgress, MoveReport, SessionInfo, SessionSpec};
+use crate::session::{
+    MachineKey, MoveProgress, MoveReport, ParkReport, SessionInfo, SessionSpec, WakeReport,
+};
 
 /// What a client sends.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -181,8 +183,15 @@ pub enum Answer {
     Parked {
         /// Absolute path.
         file: String,
-        /// Its size in bytes.
-        bytes: u64,
+        /// Figures.
+        report: ParkReport,
+    },
+    /// It runs again.
+    Resumed {
+        /// The session's name at home.
+        name: String,
+        /// Figures.
+        report: WakeReport,
     },
     /// It runs there now; none if it already was there.
     Moved {

@@ -1,29 +1,38 @@
-//! The outer form of a parked session: magic, version, sections with length and checksum.
+//! The outer form of a parked session: magic, version, sealed pieces, and a tail that says what is inside.
 //!
 //! ```text
-//! file     = "ROAMPARK" | version u16 | 0 u16 | salt [16] | chunk …
-//! chunk    = length u32 | encrypted bytes (the nonce counts; the last chunk is marked in it)
-//! decrypted chunks, joined = section …
-//! section  = length u32 | checksum [8] | one encoded `migration::Item`
+//! file  = "ROAMPARK" | version u16 | 0 u16 | salt [16] | chunk … | tail
+//! chunk = length u32 | sealed item      one encoded `migration::Item`; the nonce is the chunk's number
+//! tail  = sealed tail | length u32      one encoded `Tail`; the nonce is its own
 //! ```
-//! This file is pure: the header and sections; the keeper encrypts and reads. All integers are
-//! little-endian. Every length is checked before anything is allocated, every checksum before
-//! anything is decoded.
+//! The tail stands last because it is known last (the clocks at the freeze), and is read first: whoever
+//! wakes a session must know what pod to make before the first page comes.
+//!
+//! This file is pure; the keeper seals, writes and reads. All integers are little-endian. Every length
+//! is checked before anything is allocated; nothing is decoded that was not sealed with the right key.
 
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
 
-use crate::codec::{CodecError, decode_section, encode_section};
+use crate::codec::CodecError;
 
 /// How the file begins.
 pub const MAGIC: [u8; 8] = *b"ROAMPARK";
 /// The version written.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 /// Bytes of the header.
 pub const HEADER_LEN: usize = 8 + 2 + 2 + 16;
-/// Bytes of a section's head.
-pub const SECTION_HEAD: usize = 4 + 8;
-/// The longest section.
-pub const MAX_SECTION: usize = 2 << 20;
+/// The longest sealed chunk or tail: a piece is at most 1 MiB, what a session was started with at most 2.
+pub const MAX_SEALED: usize = 4 << 20;
+
+/// What stands at a parked file's end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tail {
+    /// How many chunks there are: a file that was cut and patched together has another number.
+    pub chunks: u64,
+    /// What must be known before the first chunk is used, encoded: see [`crate::migration::Part::About`].
+    #[serde(with = "serde_bytes")]
+    pub about: Vec<u8>,
+}
 
 /// Why a file is no parked session.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -34,13 +43,16 @@ pub enum EnvelopeError {
     /// A version that this build does not read.
     #[error("it was written by another version of Roam (format {0}; this one reads {VERSION})")]
     Version(u16),
-    /// A length or a checksum is wrong.
+    /// A length is wrong, or what was sealed does not open.
     #[error("it is damaged")]
     Damaged,
     /// It ends too early.
     #[error("it is incomplete")]
     Truncated,
-    /// A section does not decode.
+    /// The tail does not open: that is so for damaged files and for those of others.
+    #[error("it is incomplete, or was put to sleep by another user or machine")]
+    NotOurs,
+    /// What was sealed does not decode.
     #[error(transparent)]
     Codec(#[from] CodecError),
 }
@@ -72,83 +84,34 @@ pub fn parse_header(bytes: &[u8; HEADER_LEN]) -> Result<[u8; 16], EnvelopeError>
     Ok(salt)
 }
 
-/// One value as a section.
+/// The length that a chunk begins with or the tail ends with.
 ///
 /// # Errors
-/// If it is longer than [`MAX_SECTION`].
-pub fn section<T: Serialize>(value: &T) -> Result<Vec<u8>, EnvelopeError> {
-    let body = encode_section(value)?;
-    if body.len() > MAX_SECTION {
-        return Err(EnvelopeError::Codec(CodecError::Oversized));
-    }
-    let mut bytes = Vec::with_capacity(SECTION_HEAD + body.len());
-    bytes.extend_from_slice(&(body.len() as u32).to_le_bytes());
-    bytes.extend_from_slice(&checksum(&body));
-    bytes.extend_from_slice(&body);
-    Ok(bytes)
-}
-
-/// How long the body after this head is.
-///
-/// # Errors
-/// [`EnvelopeError::Damaged`] if that is more than a section may be.
-pub fn section_len(head: &[u8; SECTION_HEAD]) -> Result<usize, EnvelopeError> {
-    let len = u32::from_le_bytes([head[0], head[1], head[2], head[3]]) as usize;
-    if len > MAX_SECTION { Err(EnvelopeError::Damaged) } else { Ok(len) }
-}
-
-/// The value of a section.
-///
-/// # Errors
-/// [`EnvelopeError::Damaged`] for a wrong checksum, [`EnvelopeError::Codec`] for a body that is no `T`.
-pub fn parse_section<T: DeserializeOwned>(
-    head: &[u8; SECTION_HEAD],
-    body: &[u8],
-) -> Result<T, EnvelopeError> {
-    if section_len(head)? != body.len() || head[4..] != checksum(body) {
-        return Err(EnvelopeError::Damaged);
-    }
-    Ok(decode_section(body)?)
-}
-
-fn checksum(body: &[u8]) -> [u8; 8] {
-    let mut short = [0; 8];
-    short.copy_from_slice(&blake3::hash(body).as_bytes()[..8]);
-    short
+/// [`EnvelopeError::Damaged`] if that is more than it may be.
+pub fn sealed_len(bytes: [u8; 4]) -> Result<usize, EnvelopeError> {
+    let len = u32::from_le_bytes(bytes) as usize;
+    if len > MAX_SEALED { Err(EnvelopeError::Damaged) } else { Ok(len) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
-
-    #[test]
-    fn sections_come_back_and_damage_is_noticed() {
-        let bytes = section(&("text", 7u32)).unwrap();
-        let (head, body) = bytes.split_first_chunk::<SECTION_HEAD>().unwrap();
-        assert_eq!(parse_section::<(String, u32)>(head, body).unwrap(), ("text".into(), 7));
-        for at in 0..bytes.len() {
-            let mut bad = bytes.clone();
-            bad[at] ^= 0x10;
-            let (head, body) = bad.split_first_chunk::<SECTION_HEAD>().unwrap();
-            assert!(parse_section::<(String, u32)>(head, body).is_err(), "byte {at}");
-        }
-    }
 
     #[test]
     fn headers_are_told_apart() {
         let good = header([9; 16]);
         assert_eq!(parse_header(&good), Ok([9; 16]));
-        let mut newer = good;
-        newer[8] = 77;
-        assert_eq!(parse_header(&newer), Err(EnvelopeError::Version(77)));
+        for version in [0, 1, 77] {
+            let mut other = good;
+            other[8] = version;
+            assert_eq!(parse_header(&other), Err(EnvelopeError::Version(version.into())));
+        }
         assert_eq!(parse_header(&[0; HEADER_LEN]), Err(EnvelopeError::Foreign));
     }
 
-    proptest! {
-        #[test]
-        fn garbage_is_an_error_and_never_a_panic(head: [u8; SECTION_HEAD], body in proptest::collection::vec(any::<u8>(), 0..200)) {
-            prop_assert!(parse_section::<crate::migration::Item>(&head, &body).is_err());
-        }
+    #[test]
+    fn lengths_have_a_limit() {
+        assert_eq!(sealed_len((MAX_SEALED as u32).to_le_bytes()), Ok(MAX_SEALED));
+        assert_eq!(sealed_len([255; 4]), Err(EnvelopeError::Damaged));
     }
 }

@@ -9,7 +9,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::Failure;
-use crate::session::{MachineKey, MoveProgress, MoveReport, SessionId, SessionInfo, SessionSpec};
+use crate::session::{
+    MachineKey, MoveProgress, MoveReport, ParkReport, SessionId, SessionInfo, SessionSpec, WakeReport,
+};
 
 /// Who a keeper works for: put in by its agent, never asked from outside.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -164,10 +166,9 @@ pub enum Answer {
         status: i32,
     },
     /// It sleeps in the file.
-    Parked {
-        /// Size in bytes.
-        bytes: u64,
-    },
+    Parked(ParkReport),
+    /// It runs again.
+    Resumed(WakeReport),
     /// It runs at the target.
     Moved(MoveReport),
 }

@@ -54,6 +54,7 @@ pub enum Item {
         /// The last piece of this part.
         last: bool,
         /// The bytes.
+        #[serde(with = "serde_bytes")] // one copy instead of one step for each byte
         bytes: Vec<u8>,
     },
     /// Whole pages, at most [`MAX_PIECE`].
@@ -63,6 +64,7 @@ pub enum Item {
         /// From this address on.
         address: u64,
         /// Their content.
+        #[serde(with = "serde_bytes")]
         bytes: Vec<u8>,
     },
     /// These pages are as if never touched.

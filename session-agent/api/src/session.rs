@@ -162,6 +162,26 @@ pub struct MoveReport {
     pub connections_lost: u32,
 }
 
+/// What putting a session to sleep was like.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ParkReport {
+    /// The file's size in bytes.
+    pub bytes: u64,
+    /// From the first thread being stopped until everything was in the file, in milliseconds.
+    pub frozen_ms: f64,
+    /// The rounds of memory that went ahead while it ran, and the last copy.
+    pub rounds: Vec<Round>,
+}
+
+/// What waking a session was like.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WakeReport {
+    /// Making the pod, in milliseconds.
+    pub pod_ms: f64,
+    /// From the first byte read from the file until every thread ran, in milliseconds.
+    pub restored_ms: f64,
+}
+
 /// One viewer that shows a session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShownOn {

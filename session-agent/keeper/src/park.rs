@@ -1,20 +1,22 @@
 //! Sleep and waking: a session goes into a file and comes back from it.
 //!
 //! ```text
-//! freeze → capture → write, sync, name the file → journal "parked" (synced) → only then the pod ends
+//! memory ahead → freeze → capture → write, sync, name the file → journal "parked" (synced) → the pod ends
 //! ```
 //! Any failure before the journal's word lets the session go on. Waking is the reverse; the file goes
 //! away once the session runs again, so that it can't be woken twice.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+use std::time::Instant;
 
 use nix::time::ClockId;
 use roam_api::error::Failure;
 use roam_api::keeper::{Answer, Identity};
 use roam_api::migration::{Item, Part};
-use roam_api::session::SessionState;
-use roam_checkpoint::{check, freeze};
+use roam_api::session::{ParkReport, Round, SessionState, WakeReport};
+use roam_checkpoint::{Tracker, check, freeze, tracking_supported};
 
 use crate::bundle::{About, Outgoing};
 use crate::carry::{
@@ -23,10 +25,13 @@ use crate::carry::{
 use crate::journal::Entry;
 use crate::keeper::{Keeper, Phase, away, end_pod, failed};
 use crate::live::Live;
+use crate::migration::sender::another_round;
 use crate::parked_file::{self, Reader, Writer};
 
 const SLEEPING: &str = "Putting the session to sleep";
 const WAKING: &str = "Waking the session";
+/// Pieces of the file that wait to be used, at most.
+const AT_ONCE: usize = 8;
 
 impl Keeper {
     fn park_key(&self) -> Result<[u8; 32], Failure> {
@@ -52,7 +57,7 @@ impl Keeper {
         let key = self.park_key()?;
         wait_for_commands(&live).await?;
         let (keeper, session) = (self.clone(), live.clone());
-        let bytes = self
+        let report = self
             .engine
             .run(move || write_frozen(&keeper, &session, &path, &key))
             .await
@@ -63,7 +68,7 @@ impl Keeper {
         live.drained().await;
         self.log.close();
         self.quit.send_replace(true);
-        Ok(Answer::Parked { bytes })
+        Ok(Answer::Parked(report))
     }
 
     /// Wakes the session that sleeps in this file.
@@ -83,13 +88,16 @@ impl Keeper {
         let arrived = self
             .engine
             .run(move || {
-                let ready = read(&keeper, &path, &key)?.build()?;
+                let begun = Instant::now();
+                let (arriving, pod_ms) = read(&keeper, &path, &key)?;
+                let ready = arriving.build()?;
                 keeper.write(generation, Entry::Resuming { file: path.display().to_string() })?;
-                ready.activate()
+                let arrived = ready.activate()?;
+                Ok((arrived, WakeReport { pod_ms, restored_ms: millis(begun) - pod_ms }))
             })
             .await
             .unwrap_or_else(|| Err(Failure::undone("The engine failed.")));
-        let arrived: Arrived = arrived.map_err(|mut failure| {
+        let (arrived, report): (Arrived, WakeReport) = arrived.map_err(|mut failure| {
             failure.sentence = format!("{WAKING} failed: {}", failure.sentence);
             failure.next_step.get_or_insert(format!("The file {file} is still there."));
             failure
@@ -98,29 +106,44 @@ impl Keeper {
         if let Err(error) = std::fs::remove_file(&file) {
             tracing::warn!(%error, file, "the file of the woken session could not be removed");
         }
-        Ok(Answer::Ok)
+        Ok(Answer::Resumed(report))
     }
 }
 
 /// On the engine's thread: everything up to the journal's word, then the session ends.
-fn write_frozen(keeper: &Keeper, live: &Arc<Live>, path: &Path, key: &[u8; 32]) -> Result<u64, Failure> {
+fn write_frozen(
+    keeper: &Keeper,
+    live: &Arc<Live>,
+    path: &Path,
+    key: &[u8; 32],
+) -> Result<ParkReport, Failure> {
     let refusals =
         check(&*live.pod, &live.externals()).map_err(|e| engine_failed("Looking at the session", e))?;
     if !refusals.is_empty() {
         return Err(refused(SLEEPING, refusals));
     }
+    let not_written = |e: std::io::Error| {
+        failed(&format!("Writing {}", path.display()), &e).next("The session goes on. Is the disk full?")
+    };
     let mut writer = Writer::create(path, key).map_err(|e| match e.kind() {
         std::io::ErrorKind::AlreadyExists => {
             Failure::wrong_use(format!("There is a file {} already.", path.display()))
         }
-        _ => failed(&format!("Writing {}", path.display()), &e),
+        _ => not_written(e),
     })?;
+    let mut rounds = Vec::new();
+    let mut tracker = ahead(live, &mut writer, &mut rounds)?;
+    writer.settle().map_err(not_written)?;
+
+    let begun = Instant::now();
     let mut frozen = freeze(&*live.pod).map_err(|e| engine_failed(SLEEPING, e))?;
     // From here on every early return drops `frozen`, and the session goes on.
-    send_frozen(&mut frozen, live, &keeper.log, None, &mut Outgoing::new(&mut writer))?;
-    let bytes = writer.finish().map_err(|e| {
-        failed(&format!("Writing {}", path.display()), &e).next("The session goes on. Is the disk full?")
-    })?;
+    let mut out = Outgoing::new(&mut writer);
+    let stats = send_frozen(&mut frozen, live, &keeper.log, tracker.as_mut(), &mut out)?;
+    let last = Round { pages: stats.pages, bytes: out.bytes, ms: begun.elapsed().as_millis() as u64 };
+    rounds.push(last);
+    let bytes = writer.finish().map_err(not_written)?;
+    let frozen_ms = millis(begun);
     let parked = Entry::Parked { file: path.display().to_string() };
     if let Err(failure) = keeper.write(live.identity.generation, parked).and_then(|()| keeper.sync_journal())
     {
@@ -128,41 +151,66 @@ fn write_frozen(keeper: &Keeper, live: &Arc<Live>, path: &Path, key: &[u8; 32]) 
         return Err(failure);
     }
     frozen.kill();
-    Ok(bytes)
+    Ok(ParkReport { bytes, frozen_ms, rounds })
 }
 
-/// On the engine's thread: reads the file into a new pod.
-fn read(keeper: &Keeper, path: &Path, key: &[u8; 32]) -> Result<Arriving, Failure> {
+/// Memory goes into the file while the session runs, so that the rest is soon written. Where writes can't be
+/// tracked all of it is the rest.
+fn ahead(live: &Live, writer: &mut Writer, rounds: &mut Vec<Round>) -> Result<Option<Tracker>, Failure> {
+    if !tracking_supported() {
+        return Ok(None);
+    }
+    let doing = |e| engine_failed(SLEEPING, e);
+    let mut tracker = Tracker::start(&*live.pod).map_err(doing)?;
+    loop {
+        let begun = Instant::now();
+        let mut out = Outgoing::new(writer);
+        let stats = tracker.round(&*live.pod, &mut out).map_err(doing)?;
+        let before = rounds.last().map(|round: &Round| round.bytes);
+        let bytes = out.bytes;
+        rounds.push(Round { pages: stats.pages, bytes, ms: begun.elapsed().as_millis() as u64 });
+        if !another_round(rounds.len() as u32, before, bytes) {
+            return Ok(Some(tracker));
+        }
+    }
+}
+
+fn millis(since: Instant) -> f64 {
+    since.elapsed().as_secs_f64() * 1000.0
+}
+
+/// On the engine's thread: reads the file into a new pod, and how long that pod took.
+///
+/// A damaged place is noticed when it is reached; nothing of the session runs before all of it was read.
+fn read(keeper: &Keeper, path: &Path, key: &[u8; 32]) -> Result<(Arriving, f64), Failure> {
     let unreadable = |e: std::io::Error| match e.kind() {
         std::io::ErrorKind::NotFound => Failure::wrong_use(format!("There is no file {}.", path.display())),
         _ => Failure::refused(format!("{} can't be read: {e}.", path.display())),
     };
-    // Look at all of it first: a damaged file must not cost more than reading it.
     let mut reader = Reader::open(path, key).map_err(unreadable)?;
-    while reader.next_item().map_err(unreadable)?.is_some() {}
-    let mut reader = Reader::open(path, key).map_err(unreadable)?;
-    let mut arriving: Option<Arriving> = None;
-    let mut about = Vec::new();
-    while let Some(item) = reader.next_item().map_err(unreadable)? {
-        if let Some(arriving) = &mut arriving {
-            arriving.take(item)?;
-            continue;
-        }
-        let Item::Bytes { part: Part::About, last, bytes } = &item else {
-            return Err(Failure::refused(format!("{} is not in order.", path.display())));
-        };
-        about.extend_from_slice(bytes);
-        if *last {
-            let decoded: About = roam_api::codec::decode_section(&about)
-                .map_err(|e| Failure::refused(format!("{} can't be read: {e}.", path.display())))?;
-            let asleep = now(ClockId::CLOCK_REALTIME).unwrap_or(decoded.realtime_ns) - decoded.realtime_ns;
-            // While it sleeps, its monotonic clock stands still and its boottime goes on.
-            let clocks = clocks_for(decoded.monotonic_ns, decoded.boottime_ns.saturating_add(asleep.max(0)))
-                .map_err(|e| failed("Reading the clocks", &e))?;
-            let mut begun = Arriving::begin(keeper, &decoded, clocks)?;
-            begun.take(Item::Bytes { part: Part::About, last: true, bytes: std::mem::take(&mut about) })?;
-            arriving = Some(begun);
-        }
-    }
-    arriving.ok_or_else(|| Failure::refused(format!("{} is empty.", path.display())))
+    let about: About = roam_api::codec::decode_section(reader.about())
+        .map_err(|e| Failure::refused(format!("{} can't be read: {e}.", path.display())))?;
+    let asleep = now(ClockId::CLOCK_REALTIME).unwrap_or(about.realtime_ns) - about.realtime_ns;
+    // While it sleeps, its monotonic clock stands still and its boottime goes on.
+    let clocks = clocks_for(about.monotonic_ns, about.boottime_ns.saturating_add(asleep.max(0)))
+        .map_err(|e| failed("Reading the clocks", &e))?;
+    let begun = Instant::now();
+    let mut arriving = Arriving::begin(keeper, &about, clocks)?;
+    let pod_ms = millis(begun);
+    arriving.take(Item::Bytes { part: Part::About, last: true, bytes: reader.about().to_vec() })?;
+    // One thread opens what is sealed, this one fills memory.
+    std::thread::scope(|scope| {
+        let (put, items) = sync_channel(AT_ONCE);
+        scope.spawn(move || {
+            loop {
+                let item = reader.next_item().transpose();
+                let ended = !matches!(item, Some(Ok(_)));
+                if item.is_some_and(|item| put.send(item).is_err()) || ended {
+                    return;
+                }
+            }
+        });
+        items.into_iter().try_for_each(|item| arriving.take(item.map_err(unreadable)?))
+    })?;
+    Ok((arriving, pod_ms))
 }

@@ -1,24 +1,25 @@
-//! The file that a parked session sleeps in: encrypted pieces, written whole or not at all.
+//! The file that a parked session sleeps in: sealed pieces, written whole or not at all.
 //!
 //! The outer form is `roam_api::envelope`. The key lies in the user's state folder and belongs to this
-//! machine; each file has a key derived from it and a salt of its own. The nonce of a chunk is its number
-//! and whether it is the last, so chunks can't be moved, dropped or appended unnoticed.
+//! machine; each file has a key derived from it and a salt of its own. The nonce of a chunk is its
+//! number and the tail says how many there are, so chunks can't be moved, dropped or appended unnoticed.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use chacha20poly1305::aead::{Aead, KeyInit};
-use chacha20poly1305::{ChaCha20Poly1305, Key, Nonce};
-use roam_api::envelope::{self, EnvelopeError, HEADER_LEN, SECTION_HEAD};
-use roam_api::migration::Item;
+use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use roam_api::codec::{decode_section, encode_section};
+use roam_api::envelope::{self, EnvelopeError, HEADER_LEN, MAX_SEALED, Tail};
+use roam_api::migration::{Item, Part};
 
 use crate::bundle::ItemSink;
 
-/// Plain bytes in one chunk.
-const CHUNK: usize = 256 << 10;
-const TAG: usize = 16;
+/// The tail's nonce: no file has so many chunks.
+const TAIL: u64 = u64::MAX;
+/// Small pieces are gathered to so many bytes before they are written.
+const GATHER: usize = 256 << 10;
 
 /// This machine's key for parked files; made at the first use.
 ///
@@ -50,28 +51,44 @@ pub fn key(path: &Path) -> io::Result<[u8; 32]> {
     }
 }
 
-fn cipher(key: &[u8; 32], salt: &[u8; 16]) -> ChaCha20Poly1305 {
-    let mut material = key.to_vec();
-    material.extend_from_slice(salt);
-    let derived = blake3::derive_key("roam parked session v1", &material);
-    ChaCha20Poly1305::new(Key::from_slice(&derived))
-}
+/// Seals and opens what lies in one file.
+struct Seal(LessSafeKey);
 
-fn nonce(number: u64, last: bool) -> Nonce {
-    let mut bytes = [0; 12];
-    bytes[..8].copy_from_slice(&number.to_le_bytes());
-    bytes[11] = u8::from(last);
-    *Nonce::from_slice(&bytes)
+impl Seal {
+    fn new(key: &[u8; 32], salt: [u8; 16]) -> Self {
+        let mut material = key.to_vec();
+        material.extend_from_slice(&salt);
+        let derived = blake3::derive_key("roam parked session v2", &material);
+        let unbound = UnboundKey::new(&AES_256_GCM, &derived).expect("the key has 32 bytes");
+        Self(LessSafeKey::new(unbound))
+    }
+
+    fn nonce(number: u64) -> Nonce {
+        let mut bytes = [0; 12];
+        bytes[..8].copy_from_slice(&number.to_le_bytes());
+        Nonce::assume_unique_for_key(bytes)
+    }
+
+    fn seal(&self, number: u64, bytes: &mut Vec<u8>) -> io::Result<()> {
+        self.0
+            .seal_in_place_append_tag(Self::nonce(number), Aad::empty(), bytes)
+            .map_err(|_| io::Error::other("encryption failed"))
+    }
+
+    fn open<'a>(&self, number: u64, sealed: &'a mut [u8]) -> Option<&'a [u8]> {
+        self.0.open_in_place(Self::nonce(number), Aad::empty(), sealed).ok().map(|plain| &*plain)
+    }
 }
 
 /// A parked file that is being written, under a temporary name.
 pub struct Writer {
-    file: File,
+    file: BufWriter<File>,
     temporary: PathBuf,
     path: PathBuf,
-    cipher: ChaCha20Poly1305,
-    chunk: Vec<u8>,
+    seal: Seal,
     number: u64,
+    /// What the tail will say.
+    about: Vec<u8>,
     done: bool,
 }
 
@@ -87,43 +104,28 @@ impl Writer {
         let mut name = path.file_name().unwrap_or_default().to_owned();
         name.push(format!(".new-{}", std::process::id()));
         let temporary = path.with_file_name(name);
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
         let salt: [u8; 16] = rand::random();
-        let written = file.write_all(&envelope::header(salt));
-        let writer = Self {
-            file,
+        let mut writer = Self {
+            file: BufWriter::with_capacity(GATHER, file),
             temporary,
             path: path.into(),
-            cipher: cipher(key, &salt),
-            chunk: Vec::with_capacity(CHUNK),
+            seal: Seal::new(key, salt),
             number: 0,
+            about: Vec::new(),
             done: false,
         };
-        written.map(|()| writer)
+        writer.file.write_all(&envelope::header(salt))?;
+        Ok(writer)
     }
 
-    fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
-        while !bytes.is_empty() {
-            if self.chunk.len() == CHUNK {
-                self.flush(false)?;
-            }
-            let (now, rest) = bytes.split_at(bytes.len().min(CHUNK - self.chunk.len()));
-            self.chunk.extend_from_slice(now);
-            bytes = rest;
-        }
-        Ok(())
-    }
-
-    fn flush(&mut self, last: bool) -> io::Result<()> {
-        let sealed = self
-            .cipher
-            .encrypt(&nonce(self.number, last), self.chunk.as_slice())
-            .map_err(|_| io::Error::other("encryption failed"))?;
-        self.file.write_all(&(sealed.len() as u32).to_le_bytes())?;
-        self.file.write_all(&sealed)?;
-        self.chunk.clear();
-        self.number += 1;
-        Ok(())
+    /// Brings what was written so far to the disk, so that [`Writer::finish`] has less to wait for.
+    ///
+    /// # Errors
+    /// The file's.
+    pub fn settle(&mut self) -> io::Result<()> {
+        self.file.flush()?;
+        self.file.get_ref().sync_data()
     }
 
     /// Finishes: syncs it and gives it its name. Returns its size.
@@ -131,9 +133,18 @@ impl Writer {
     /// # Errors
     /// The file's; then there is no file.
     pub fn finish(mut self) -> io::Result<u64> {
-        self.flush(true)?;
-        self.file.sync_all()?;
-        let size = self.file.metadata()?.len();
+        let tail = Tail { chunks: self.number, about: std::mem::take(&mut self.about) };
+        let mut bytes = encode_section(&tail).map_err(io::Error::other)?;
+        self.seal.seal(TAIL, &mut bytes)?;
+        if bytes.len() > MAX_SEALED {
+            return Err(io::Error::other("what the session was started with is too long"));
+        }
+        self.file.write_all(&bytes)?;
+        self.file.write_all(&(bytes.len() as u32).to_le_bytes())?;
+        self.file.flush()?;
+        let file = self.file.get_ref();
+        file.sync_all()?;
+        let size = file.metadata()?.len();
         // A link instead of a rename: never over a file that came there meanwhile.
         std::fs::hard_link(&self.temporary, &self.path)?;
         std::fs::remove_file(&self.temporary)?;
@@ -153,22 +164,37 @@ impl Drop for Writer {
 
 impl ItemSink for Writer {
     fn put(&mut self, item: Item) -> io::Result<()> {
-        let bytes = envelope::section(&item).map_err(io::Error::other)?;
-        self.write(&bytes)
+        if let Item::Bytes { part: Part::About, bytes, .. } = &item {
+            self.about.extend_from_slice(bytes);
+            return Ok(());
+        }
+        let mut bytes = encode_section(&item).map_err(io::Error::other)?;
+        self.seal.seal(self.number, &mut bytes)?;
+        self.number += 1;
+        self.file.write_all(&(bytes.len() as u32).to_le_bytes())?;
+        self.file.write_all(&bytes)
     }
 }
 
 /// A parked file that is being read.
 pub struct Reader {
     file: BufReader<File>,
-    cipher: ChaCha20Poly1305,
-    chunk: io::Cursor<Vec<u8>>,
+    seal: Seal,
+    tail: Tail,
     number: u64,
-    last: bool,
+    sealed: Vec<u8>,
 }
 
 fn broken(error: EnvelopeError) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error)
+}
+
+/// As many bytes as there is room for; the file must have them.
+fn exactly(file: &mut impl Read, room: &mut [u8], missing: EnvelopeError) -> io::Result<()> {
+    file.read_exact(room).map_err(|e| match e.kind() {
+        io::ErrorKind::UnexpectedEof => broken(missing),
+        _ => e,
+    })
 }
 
 impl Reader {
@@ -177,47 +203,41 @@ impl Reader {
     /// # Errors
     /// The file's; InvalidData with a reason if it is none.
     pub fn open(path: &Path, key: &[u8; 32]) -> io::Result<Self> {
-        let mut file = BufReader::new(File::open(path)?);
+        let mut file = BufReader::with_capacity(GATHER, File::open(path)?);
         let mut header = [0; HEADER_LEN];
-        file.read_exact(&mut header).map_err(|_| broken(EnvelopeError::Foreign))?;
+        exactly(&mut file, &mut header, EnvelopeError::Foreign)?;
         let salt = envelope::parse_header(&header).map_err(broken)?;
-        let cipher = cipher(key, &salt);
-        Ok(Self { file, cipher, chunk: io::Cursor::new(Vec::new()), number: 0, last: false })
+        let seal = Seal::new(key, salt);
+        let tail = Self::tail(&mut file, &seal)?;
+        file.seek(SeekFrom::Start(HEADER_LEN as u64))?;
+        Ok(Self { file, seal, tail, number: 0, sealed: Vec::new() })
     }
 
-    fn refill(&mut self) -> io::Result<()> {
+    fn tail(file: &mut BufReader<File>, seal: &Seal) -> io::Result<Tail> {
+        let not_ours = || broken(EnvelopeError::NotOurs);
+        let size = file.get_ref().metadata()?.len();
+        let room = size.saturating_sub(HEADER_LEN as u64);
         let mut len = [0; 4];
-        self.file.read_exact(&mut len).map_err(|_| broken(EnvelopeError::Truncated))?;
-        let len = u32::from_le_bytes(len) as usize;
-        if !(TAG..=CHUNK + TAG).contains(&len) {
-            return Err(broken(EnvelopeError::Damaged));
+        if room < 4 {
+            return Err(broken(EnvelopeError::Truncated));
         }
+        file.seek(SeekFrom::Start(size - 4))?;
+        exactly(file, &mut len, EnvelopeError::Truncated)?;
+        let len = envelope::sealed_len(len).map_err(|_| not_ours())?;
+        if len as u64 + 4 > room {
+            return Err(not_ours());
+        }
+        file.seek(SeekFrom::Start(size - 4 - len as u64))?;
         let mut sealed = vec![0; len];
-        self.file.read_exact(&mut sealed).map_err(|_| broken(EnvelopeError::Truncated))?;
-        let open = |last| self.cipher.decrypt(&nonce(self.number, last), sealed.as_slice()).ok();
-        let plain = match open(false) {
-            Some(plain) => plain,
-            None => {
-                self.last = true;
-                // The first chunk of an intact file that doesn't open was encrypted with another key.
-                let why = "it is damaged, or was put to sleep by another user or machine";
-                open(true).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, why))?
-            }
-        };
-        self.number += 1;
-        self.chunk = io::Cursor::new(plain);
-        Ok(())
+        exactly(file, &mut sealed, EnvelopeError::Truncated)?;
+        let plain = seal.open(TAIL, &mut sealed).ok_or_else(not_ours)?;
+        decode_section(plain).map_err(|e| broken(e.into()))
     }
 
-    fn fill(&mut self, mut room: &mut [u8]) -> io::Result<()> {
-        while !room.is_empty() {
-            match self.chunk.read(room)? {
-                0 if self.last => return Err(broken(EnvelopeError::Truncated)),
-                0 => self.refill()?,
-                n => room = &mut room[n..],
-            }
-        }
-        Ok(())
+    /// What must be known before the first piece, as [`Part::About`].
+    #[must_use]
+    pub fn about(&self) -> &[u8] {
+        &self.tail.about
     }
 
     /// The next piece; none at the proper end.
@@ -225,29 +245,31 @@ impl Reader {
     /// # Errors
     /// InvalidData with a reason.
     pub fn next_item(&mut self) -> io::Result<Option<Item>> {
-        while self.chunk.position() == self.chunk.get_ref().len() as u64 {
-            if self.last {
-                return Ok(None);
-            }
-            self.refill()?;
+        if self.number == self.tail.chunks {
+            return Ok(None);
         }
-        let mut head = [0; SECTION_HEAD];
-        self.fill(&mut head)?;
-        let mut body = vec![0; envelope::section_len(&head).map_err(broken)?];
-        self.fill(&mut body)?;
-        envelope::parse_section(&head, &body).map(Some).map_err(broken)
+        let mut len = [0; 4];
+        exactly(&mut self.file, &mut len, EnvelopeError::Truncated)?;
+        let len = envelope::sealed_len(len).map_err(broken)?;
+        self.sealed.resize(len, 0);
+        exactly(&mut self.file, &mut self.sealed, EnvelopeError::Truncated)?;
+        let plain = self.seal.open(self.number, &mut self.sealed);
+        let plain = plain.ok_or_else(|| broken(EnvelopeError::Damaged))?;
+        self.number += 1;
+        decode_section(plain).map(Some).map_err(|e| broken(e.into()))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use roam_api::migration::{Part, Place};
+    use roam_api::migration::{MAX_PIECE, Place};
 
     fn items() -> Vec<Item> {
-        let mut list = vec![Item::Bytes { part: Part::Log, last: true, bytes: b"printed".to_vec() }];
+        let part = |part, bytes: &[u8]| Item::Bytes { part, last: true, bytes: bytes.to_vec() };
+        let mut list = vec![part(Part::About, b"who"), part(Part::Log, b"printed")];
         for n in 0..3u8 {
-            let bytes = vec![n; CHUNK - 100];
+            let bytes = vec![n; MAX_PIECE];
             list.push(Item::Pages { place: Place::Process(2), address: 0, bytes });
         }
         list
@@ -255,7 +277,7 @@ mod tests {
 
     fn read(path: &Path, key: &[u8; 32]) -> io::Result<Vec<Item>> {
         let mut reader = Reader::open(path, key)?;
-        let mut list = Vec::new();
+        let mut list = vec![Item::Bytes { part: Part::About, last: true, bytes: reader.about().to_vec() }];
         while let Some(item) = reader.next_item()? {
             list.push(item);
         }
@@ -284,6 +306,9 @@ mod tests {
             let len = u32::from_le_bytes(whole[HEADER_LEN..HEADER_LEN + 4].try_into().unwrap()) as usize;
             HEADER_LEN + 4 + len
         };
+        let without_first = [&whole[..HEADER_LEN], &whole[cut_chunk..]].concat();
+        std::fs::write(&path, without_first).unwrap();
+        assert!(read(&path, &key).is_err(), "a chunk is missing");
         for cut in [0, 5, HEADER_LEN, HEADER_LEN + 2, cut_chunk, whole.len() - 1] {
             std::fs::write(&path, &whole[..cut]).unwrap();
             assert_eq!(read(&path, &key).unwrap_err().kind(), io::ErrorKind::InvalidData, "cut at {cut}");
@@ -292,7 +317,6 @@ mod tests {
             let mut bad = whole.clone();
             bad[at] ^= 1;
             std::fs::write(&path, &bad).unwrap();
-            // (Two bytes of the header carry the salt or nothing that matters before it fails.)
             assert!(read(&path, &key).is_err(), "byte {at}");
         }
     }

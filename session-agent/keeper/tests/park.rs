@@ -48,10 +48,10 @@ fn a_session_sleeps_and_wakes() {
         for round in 2..5 {
             let file = folders.path(&format!("home/asleep-{round}"));
             let parked = park(&keeper, &file);
-            assert!(matches!(parked, Ok(Answer::Parked { bytes }) if bytes > 1000), "{parked:?}");
+            assert!(matches!(parked, Ok(Answer::Parked(ref report)) if report.bytes > 1000), "{parked:?}");
             keeper.wait();
             keeper = Running::start(&folders);
-            assert_eq!(resume(&keeper, &file), Ok(Answer::Ok));
+            assert!(matches!(resume(&keeper, &file), Ok(Answer::Resumed(_))));
             assert!(!file.exists());
             tell(&keeper, "again");
             keeper.follow(&format!("{round} again kept\n"));
@@ -88,7 +88,7 @@ fn a_failed_sleep_changes_nothing_and_damage_is_refused() {
         }
         assert!(resume(&keeper, &PathBuf::from("/no/such/file")).is_err());
         std::fs::write(&file, &whole).unwrap();
-        assert_eq!(resume(&keeper, &file), Ok(Answer::Ok));
+        assert!(matches!(resume(&keeper, &file), Ok(Answer::Resumed(_))));
         tell(&keeper, "three");
         keeper.follow("3 three kept\n");
         keeper.ask(&Request::Stop).unwrap();
@@ -109,7 +109,7 @@ fn a_session_with_a_screen_sleeps_and_wakes() {
         park(&keeper, &file).unwrap();
         keeper.wait();
         let keeper = Running::start(&folders);
-        assert_eq!(resume(&keeper, &file), Ok(Answer::Ok));
+        assert!(matches!(resume(&keeper, &file), Ok(Answer::Resumed(_))));
         tell(&keeper, "awake");
         keeper.follow("1 awake kept\n");
         keeper.ask(&Request::Stop).unwrap();

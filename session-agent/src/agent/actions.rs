@@ -346,11 +346,11 @@ async fn park(agent: Arc<Agent>, id: SessionId, file: Option<String>) -> Result<
         return Err(Failure::refused(format!("{file} exists already.")).next("Choose another file."));
     }
     match keeper_of(&agent, &id).await?.ask(&KeeperRequest::Park { file: file.clone() }).await? {
-        KeeperAnswer::Parked { bytes } => {
+        KeeperAnswer::Parked(report) => {
             agent.change(|core| core.table.park(&id, file.clone()));
             agent.remember();
             super::watch::until_gone(&agent, &id, std::time::Duration::from_secs(5)).await;
-            Ok(Answer::Parked { file, bytes })
+            Ok(Answer::Parked { file, report })
         }
         other => Err(unexpected(&other)),
     }

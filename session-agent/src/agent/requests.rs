@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use roam_api::agent::{Answer, Reply, Request, Snapshot};
 use roam_api::error::Failure;
-use roam_api::keeper::{Identity, Request as KeeperRequest};
+use roam_api::keeper::{Answer as KeeperAnswer, Identity, Request as KeeperRequest};
 use roam_api::peer::Action;
 use roam_api::session::{MachineKey, SessionId, SessionSpec};
 
@@ -197,19 +197,19 @@ pub async fn first_request(
     runtime: &Path,
     state: &Path,
     request: &KeeperRequest,
-) -> Result<(), Failure> {
+) -> Result<KeeperAnswer, Failure> {
     let begun = async {
         let stream = spawn::keeper(runtime, state).await?;
         Keeper { stream }.ask(request).await
     };
     match begun.await {
-        Ok(roam_api::keeper::Answer::Listening) => {
+        Ok(answer @ KeeperAnswer::Listening) => {
             watch::follow_receiving(agent, runtime.to_owned());
-            Ok(())
+            Ok(answer)
         }
-        Ok(roam_api::keeper::Answer::Ok | roam_api::keeper::Answer::Info(_)) => {
+        Ok(answer @ (KeeperAnswer::Ok | KeeperAnswer::Info(_) | KeeperAnswer::Resumed(_))) => {
             watch::follow_new(agent, runtime.to_owned()).await;
-            Ok(())
+            Ok(answer)
         }
         Ok(other) => Err(unexpected(&other)),
         Err(failure) => {
@@ -251,7 +251,10 @@ pub async fn resume(agent: &Arc<Agent>, id: SessionId) -> Result<Answer, Failure
     let identity = identity(agent, id, info.generation + 1, info.home);
     let runtime = agent.paths.session_runtime(&id);
     let request = KeeperRequest::Resume { identity, file };
-    first_request(agent, &runtime, &agent.paths.session_state(&id), &request).await?;
+    let report = match first_request(agent, &runtime, &agent.paths.session_state(&id), &request).await? {
+        KeeperAnswer::Resumed(report) => report,
+        other => return Err(unexpected(&other)),
+    };
     agent.change(|core| core.table.unpark(&id));
     agent.remember();
     if info.screen
@@ -259,7 +262,7 @@ pub async fn resume(agent: &Arc<Agent>, id: SessionId) -> Result<Answer, Failure
     {
         tracing::info!(%failure, session = info.name, "a woken session is not shown here");
     }
-    Ok(Answer::Started { name: info.name })
+    Ok(Answer::Resumed { name: info.name, report })
 }
 
 #[cfg(test)]

@@ -4,7 +4,9 @@
 
 use roam_api::agent::{Check, Snapshot, Verdict};
 use roam_api::error::Failure;
-use roam_api::session::{MoveProgress, MoveReport, MoveStage, SessionInfo, SessionState};
+use roam_api::session::{
+    MoveProgress, MoveReport, MoveStage, ParkReport, Round, SessionInfo, SessionState, WakeReport,
+};
 use serde_json::{Map, Value, json};
 
 /// The answer of `roam list`.
@@ -90,6 +92,27 @@ pub fn stage(stage: MoveStage) -> &'static str {
     }
 }
 
+/// What `roam park --json` says.
+#[must_use]
+pub fn parked(file: &str, report: &ParkReport) -> Value {
+    json!({
+        "file": file,
+        "bytes": report.bytes,
+        "frozen_ms": report.frozen_ms,
+        "rounds": rounds(&report.rounds),
+    })
+}
+
+/// What `roam resume --json` says.
+#[must_use]
+pub fn resumed(session: &str, report: &WakeReport) -> Value {
+    json!({ "session": session, "pod_ms": report.pod_ms, "restored_ms": report.restored_ms })
+}
+
+fn rounds(rounds: &[Round]) -> Value {
+    rounds.iter().map(|r| json!({ "pages": r.pages, "bytes": r.bytes, "ms": r.ms })).collect()
+}
+
 /// One line of `roam send --json` on the way.
 #[must_use]
 pub fn progress(progress: &MoveProgress) -> Value {
@@ -110,11 +133,6 @@ pub fn moved(session: &str, from: &str, to: &str, report: Option<&MoveReport>) -
         .flat_map(|report| &report.phases)
         .map(|(at, ms)| (stage(*at).to_owned(), (*ms).into()))
         .collect();
-    let rounds: Vec<Value> = report
-        .iter()
-        .flat_map(|report| &report.rounds)
-        .map(|round| json!({ "pages": round.pages, "bytes": round.bytes, "ms": round.ms }))
-        .collect();
     json!({
         "event": "done",
         "session": session,
@@ -125,7 +143,7 @@ pub fn moved(session: &str, from: &str, to: &str, report: Option<&MoveReport>) -
         "downtime_uncertainty_ms": report.map_or(0.0, |report| report.downtime_uncertainty_ms),
         "total_ms": report.map_or(0, |report| report.total_ms),
         "phases": phases,
-        "rounds": rounds,
+        "rounds": rounds(report.map_or(&[], |report| &report.rounds)),
         "bytes_sent": report.map_or(0, |report| report.bytes_sent),
         "checkpoint_bytes": report.map_or(0, |report| report.checkpoint_bytes),
         "connections_kept": report.map_or(0, |report| report.connections_kept),

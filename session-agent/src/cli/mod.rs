@@ -109,12 +109,18 @@ enum Command {
         /// The file; without it: Roam's own folder.
         #[arg(long, value_name = "FILE")]
         to: Option<std::path::PathBuf>,
+        /// One JSON object: the file and what it took.
+        #[arg(long)]
+        json: bool,
     },
     /// Wake a parked session; prints its name.
     Resume {
         /// A session's name, or the file it sleeps in.
         #[arg(value_name = "SESSION|FILE")]
         what: String,
+        /// One JSON object: the name and what it took.
+        #[arg(long)]
+        json: bool,
     },
     /// Pair with a machine: it shows a code, you type it here.
     Pair {
@@ -198,8 +204,8 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
             }
             Command::Hide { session, on } => show::hide(&paths, session, on).await.map(|()| 0),
             Command::Exec { session, command } => exec::exec(&paths, session, command).await,
-            Command::Park { session, to } => simple::park(&paths, session, to).await.map(|()| 0),
-            Command::Resume { what } => simple::resume(&paths, what).await.map(|()| 0),
+            Command::Park { session, to, json } => simple::park(&paths, session, to, json).await.map(|()| 0),
+            Command::Resume { what, json } => simple::resume(&paths, what, json).await.map(|()| 0),
             Command::Pair { machine, code } => pair::pair(&paths, machine, code).await.map(|()| 0),
             Command::Unpair { machine } => pair::unpair(&paths, machine).await.map(|()| 0),
             Command::Allow { machine, permissions } => {

@@ -156,21 +156,23 @@ pub async fn stop(paths: &Paths, session: String) -> Result<(), Failure> {
     ask(paths, Request::Stop { session }).await.map(|_| ())
 }
 
-pub async fn park(paths: &Paths, session: String, to: Option<PathBuf>) -> Result<(), Failure> {
+pub async fn park(paths: &Paths, session: String, to: Option<PathBuf>, json: bool) -> Result<(), Failure> {
     let file = to.map(|path| absolute(&path)).transpose()?;
     match ask(paths, Request::Park { session, file }).await? {
+        Answer::Parked { file, report } if json => say!("{}", json::parked(&file, &report)),
         Answer::Parked { file, .. } => say!("{file}"),
         other => return Err(unexpected(&other)),
     }
     Ok(())
 }
 
-pub async fn resume(paths: &Paths, what: String) -> Result<(), Failure> {
+pub async fn resume(paths: &Paths, what: String, json: bool) -> Result<(), Failure> {
     // A path has a slash or names a file; everything else is a session's name.
     let path = PathBuf::from(&what);
     let what = if what.contains('/') || path.is_file() { absolute(&path)? } else { what };
     match ask(paths, Request::Resume { what }).await? {
-        Answer::Started { name } => say!("{name}"),
+        Answer::Resumed { name, report } if json => say!("{}", json::resumed(&name, &report)),
+        Answer::Resumed { name, .. } => say!("{name}"),
         other => return Err(unexpected(&other)),
     }
     Ok(())

@@ -120,6 +120,14 @@ fn cancelled() -> Failure {
     undone("The move was cancelled.")
 }
 
+/// Whether memory should be sent ahead once more, after so many rounds, of which the last two had so many
+/// bytes. Less than a fifth less than before is no progress worth another.
+#[must_use]
+pub fn another_round(rounds: u32, before: Option<u64>, last: u64) -> bool {
+    let stuck = before.is_some_and(|before| last > before - before / 5);
+    last > AIM_BYTES && !stuck && rounds < MAX_ROUNDS
+}
+
 impl State {
     /// One step.
     #[must_use]
@@ -142,12 +150,10 @@ impl State {
             (Self::Offering, I::Message(ToSource::Refused(failure))) => undo(failure),
             (Self::PreCopy { rounds, last }, I::RoundDone(bytes)) => {
                 let rounds = rounds + 1;
-                // Less than a fifth less than before is no progress worth another round.
-                let stuck = last.is_some_and(|last| bytes > last - last / 5);
-                if bytes <= AIM_BYTES || stuck || rounds >= MAX_ROUNDS {
-                    (Self::Stopping, vec![E::StopAndCopy, E::Timer(BUILD)])
-                } else {
+                if another_round(rounds, last, bytes) {
                     (Self::PreCopy { rounds, last: Some(bytes) }, vec![E::Round, E::Timer(ANSWER)])
+                } else {
+                    (Self::Stopping, vec![E::StopAndCopy, E::Timer(BUILD)])
                 }
             }
             (Self::Stopping, I::Copied) => (Self::Sealed, vec![E::Send(ToTarget::Sealed), E::Timer(BUILD)]),
