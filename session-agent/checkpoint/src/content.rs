@@ -1,13 +1,19 @@
 //! What a file contains, in short: its size and the blake3 hash of all of it.
 //!
 //! Two machines agree on a file when both agree. Hashing a big file takes long, so results are kept
-//! by device, inode, size and times of change: what is hashed before the freeze costs nothing in it.
+//! by device, inode, size and times of change: what is hashed before the freeze costs nothing in it, and
+//! what one keeper of this user has hashed costs the next one nothing ([`keep_in`]).
+//!
+//! Not kept: files changed within the last seconds, which may change again within the same tick of
+//! their file system's clock.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
@@ -20,11 +26,64 @@ pub struct Content {
     pub hash: [u8; 32],
 }
 
-type Version = (u64, u64, u64, i64, i64, i64, i64);
+/// Which file, as of when: device, inode, size, seconds and nanoseconds of the last change of content and of
+/// the inode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Version([u64; 7]);
 
 /// More are forgotten all at once; a session has a few hundred.
 const MOST: usize = 1 << 16;
-static KNOWN: Mutex<Option<HashMap<Version, Content>>> = Mutex::new(None);
+/// A file that changed less than this ago is hashed anew each time.
+const SETTLED: Duration = Duration::from_secs(2);
+/// A record: version, hash, checksum.
+const RECORD: usize = 56 + 32 + 8;
+
+#[derive(Default)]
+struct Known {
+    contents: HashMap<Version, Content>,
+    /// Where others find it, if anywhere.
+    file: Option<PathBuf>,
+}
+
+static KNOWN: Mutex<Option<Known>> = Mutex::new(None);
+
+/// Does something with what is known.
+fn with_known<T>(act: impl FnOnce(&mut Known) -> T) -> T {
+    act(KNOWN.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default())
+}
+
+/// Shares what is hashed with other processes of this user through a list in this file: records that stand each
+/// for itself, appended whole. A list that is damaged or can't be used is as none.
+pub fn keep_in(path: &Path) {
+    let bytes = std::fs::read(path).unwrap_or_default();
+    if bytes.len() > 2 * MOST * RECORD {
+        let _ = std::fs::remove_file(path);
+    }
+    with_known(|known| {
+        known.contents.extend(bytes.chunks_exact(RECORD).filter_map(parse).take(MOST));
+        known.file = Some(path.to_owned());
+    });
+}
+
+impl Version {
+    fn of(file: &File) -> io::Result<Self> {
+        let meta = file.metadata()?;
+        Ok(Self([
+            meta.dev(),
+            meta.ino(),
+            meta.size(),
+            meta.mtime() as u64,
+            meta.mtime_nsec() as u64,
+            meta.ctime() as u64,
+            meta.ctime_nsec() as u64,
+        ]))
+    }
+
+    fn is_settled(&self) -> bool {
+        let changed = UNIX_EPOCH + Duration::new(self.0[5], 0);
+        SystemTime::now().duration_since(changed).is_ok_and(|ago| ago > SETTLED)
+    }
+}
 
 impl Content {
     /// Of an open, readable file. Its position is not touched.
@@ -32,30 +91,64 @@ impl Content {
     /// # Errors
     /// If it can't be read.
     pub fn of(file: &File) -> io::Result<Self> {
-        let meta = file.metadata()?;
-        let version = (
-            meta.dev(),
-            meta.ino(),
-            meta.size(),
-            meta.mtime(),
-            meta.mtime_nsec(),
-            meta.ctime(),
-            meta.ctime_nsec(),
-        );
-        let find =
-            |known: &mut Option<HashMap<Version, Self>>| known.get_or_insert_default().get(&version).copied();
-        if let Some(content) = find(&mut KNOWN.lock().unwrap_or_else(PoisonError::into_inner)) {
+        let version = Version::of(file)?;
+        let found = with_known(|known| known.contents.get(&version).copied());
+        if let Some(content) = found {
             return Ok(content);
         }
-        let content = Self { size: meta.size(), hash: hash(file)? };
-        let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = known.get_or_insert_default();
-        if known.len() >= MOST {
-            known.clear();
+        let content = Self { size: version.0[2], hash: hash(file)? };
+        if version.is_settled() {
+            remember(version, content);
         }
-        known.insert(version, content);
         Ok(content)
     }
+}
+
+fn remember(version: Version, content: Content) {
+    let list = with_known(|known| {
+        if known.contents.len() >= MOST {
+            known.contents.clear();
+        }
+        known.contents.insert(version, content);
+        known.file.clone()
+    });
+    if let Some(path) = list {
+        // Without the list the file is hashed again some day: nothing is lost.
+        let _ = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(path)
+            .and_then(|mut list| list.write_all(&record(version, content)));
+    }
+}
+
+fn record(version: Version, content: Content) -> [u8; RECORD] {
+    let mut bytes = [0; RECORD];
+    for (room, value) in bytes.chunks_exact_mut(8).zip(version.0) {
+        room.copy_from_slice(&value.to_le_bytes());
+    }
+    bytes[56..88].copy_from_slice(&content.hash);
+    let sum = checksum(&bytes);
+    bytes[88..].copy_from_slice(&sum);
+    bytes
+}
+
+fn parse(bytes: &[u8]) -> Option<(Version, Content)> {
+    if bytes.get(88..RECORD)? != checksum(bytes) {
+        return None;
+    }
+    let mut version = [0; 7];
+    for (value, stored) in version.iter_mut().zip(bytes.chunks_exact(8)) {
+        *value = u64::from_le_bytes(stored.try_into().ok()?);
+    }
+    Some((Version(version), Content { size: version[2], hash: bytes[56..88].try_into().ok()? }))
+}
+
+fn checksum(record: &[u8]) -> [u8; 8] {
+    let mut short = [0; 8];
+    short.copy_from_slice(&blake3::hash(&record[..88]).as_bytes()[..8]);
+    short
 }
 
 fn hash(file: &File) -> io::Result<[u8; 32]> {
@@ -78,7 +171,6 @@ fn hash(file: &File) -> io::Result<[u8; 32]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Write;
 
     #[test]
     fn a_changed_file_has_another_content() {
@@ -87,7 +179,22 @@ mod tests {
         let one = Content::of(&file).unwrap();
         assert_eq!(one, Content::of(&file).unwrap());
         assert_eq!((one.size, one.hash), (3, *blake3::hash(b"one").as_bytes()));
-        file.write_all(b", two").unwrap();
+        // Of the same length, and maybe within the same tick of the clock.
+        file.write_all_at(b"two", 0).unwrap();
         assert_ne!(one, Content::of(&file).unwrap());
+    }
+
+    #[test]
+    fn a_record_comes_back_and_a_damaged_one_does_not() {
+        let version = Version([1, 2, 3, 4, 5, 6, 7]);
+        let content = Content { size: 3, hash: [9; 32] };
+        let good = record(version, content);
+        assert_eq!(parse(&good), Some((version, content)));
+        for at in 0..RECORD {
+            let mut bad = good;
+            bad[at] ^= 1;
+            assert_eq!(parse(&bad), None, "byte {at}");
+        }
+        assert_eq!(parse(&good[..50]), None);
     }
 }

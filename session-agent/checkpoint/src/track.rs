@@ -159,20 +159,17 @@ impl Tracked {
             let own = pagemap
                 .own_pages(mapping.start, mapping.end, false)
                 .map_err(|e| Error::system("looking for written pages", e))?;
+            let whole = [Run { start: mapping.start, end: mapping.end }];
+            let sent = self.armed.iter().flat_map(|(_, runs)| runs::intersection(runs, &whole));
+            // Dropped by madvise, or mapped anew: it reads as new again.
+            for gone in runs::difference(&sent.collect::<Vec<_>>(), &own) {
+                sender.sink.forget(Space::Process(pid), gone.start, gone.end - gone.start)?;
+            }
             match written {
                 Ok(written) if known => {
-                    let whole = [Run { start: mapping.start, end: mapping.end }];
-                    let sent = self.armed.iter().flat_map(|(_, runs)| runs::intersection(runs, &whole));
-                    // Dropped by madvise: it reads as new again.
-                    for gone in runs::difference(&sent.collect::<Vec<_>>(), &own) {
-                        sender.sink.forget(Space::Process(pid), gone.start, gone.end - gone.start)?;
-                    }
                     sender.runs(host, pid, mapping, &runs::intersection(&written, &own))?;
                 }
-                _ => {
-                    sender.sink.forget(Space::Process(pid), mapping.start, mapping.end - mapping.start)?;
-                    sender.runs(host, pid, mapping, &own)?;
-                }
+                _ => sender.runs(host, pid, mapping, &own)?,
             }
             armed.push((mapping.clone(), own));
         }

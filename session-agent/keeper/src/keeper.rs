@@ -88,6 +88,7 @@ impl Keeper {
     pub fn open(dirs: Dirs) -> std::io::Result<Arc<Self>> {
         dirs.prepare()?;
         let (journal, records) = Journal::open(&dirs.journal())?;
+        roam_checkpoint::content::keep_in(&dirs.shared("contents"));
         Ok(Arc::new(Self {
             log: Arc::new(OutputLog::open(&dirs.log())?),
             engine: Engine::start()?,

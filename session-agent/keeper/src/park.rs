@@ -35,9 +35,7 @@ const AT_ONCE: usize = 8;
 
 impl Keeper {
     fn park_key(&self) -> Result<[u8; 32], Failure> {
-        // STATE/sessions/ID lies two below STATE.
-        let state = self.dirs.state.parent().and_then(Path::parent).unwrap_or(&self.dirs.state);
-        parked_file::key(&state.join("park.key"))
+        parked_file::key(&self.dirs.shared("park.key"))
             .map_err(|e| failed("Reading the key of parked sessions", &e))
     }
 

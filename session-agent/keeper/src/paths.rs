@@ -14,6 +14,12 @@ pub struct Dirs {
 }
 
 impl Dirs {
+    /// A file that all keepers of this user share: STATE lies two above `STATE/sessions/ID`.
+    #[must_use]
+    pub fn shared(&self, name: &str) -> PathBuf {
+        self.state.parent().and_then(Path::parent).unwrap_or(&self.state).join(name)
+    }
+
     /// Makes both folders, or checks that they are this user's alone.
     ///
     /// # Errors

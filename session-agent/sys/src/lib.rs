@@ -34,6 +34,7 @@ pub mod idmap;
 pub mod inherited;
 pub mod inject;
 pub mod limits;
+pub mod mapped;
 pub mod memory;
 pub mod namespaces;
 pub mod pagemap;

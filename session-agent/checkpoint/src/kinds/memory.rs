@@ -14,6 +14,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use roam_api::error::Refusal;
+use roam_sys::mapped;
 use roam_sys::memory::{self, MemFile};
 use roam_sys::pagemap::{Pagemap, Run};
 use roam_sys::procfs::maps::{self, Area};
@@ -41,9 +42,13 @@ pub struct Builder<'a> {
     private: Vec<PathBuf>,
     /// What can't be carried.
     pub refusals: Vec<Refusal>,
+    mapped_as: HashMap<PathBuf, MapsName>,
     /// One place where each object is mapped: process and address, for reading it.
     seen_at: HashMap<ObjectId, Vec<(i32, u64, u64, u64)>>,
 }
+
+/// Device and inode in /proc/PID/maps.
+type MapsName = ((u32, u32), u64);
 
 /// Where the bytes of each object can be read: process, address, offset in the object, length.
 pub type ObjectViews = HashMap<ObjectId, Vec<(i32, u64, u64, u64)>>;
@@ -61,6 +66,7 @@ impl<'a> Builder<'a> {
             processes: Vec::new(),
             private: private_folders,
             refusals: Vec::new(),
+            mapped_as: HashMap::new(),
             seen_at: HashMap::new(),
         }
     }
@@ -92,7 +98,7 @@ impl<'a> Builder<'a> {
             } else if marked(area, &mut head) {
                 Some(Backing::Jumps)
             } else {
-                match self.backing(host, area) {
+                match self.backing(area) {
                     Ok(backing) => Some(backing),
                     Err((reason, remedy)) => {
                         self.refusals.push(Refusal {
@@ -128,7 +134,7 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    fn backing(&mut self, host: i32, area: &Area) -> Result<Backing, (String, String)> {
+    fn backing(&mut self, area: &Area) -> Result<Backing, (String, String)> {
         let no = |reason: &str, remedy: &str| (reason.to_owned(), remedy.to_owned());
         let name = area.name.as_slice();
         if area.inode == 0 && !area.shared && !name.starts_with(b"/") {
@@ -181,7 +187,7 @@ impl<'a> Builder<'a> {
                 "Programs that need a device (graphics card, sound card) can't be moved; try the program's own setting for doing without.",
             ));
         }
-        self.file(host, area).map_err(|e| {
+        self.file(area).map_err(|e| {
             no(
                 &format!("the mapped file can't be read: {e}"),
                 "Check the file's permissions, or restart the program.",
@@ -189,11 +195,12 @@ impl<'a> Builder<'a> {
         })
     }
 
-    fn file(&mut self, host: i32, area: &Area) -> io::Result<Backing> {
+    fn file(&mut self, area: &Area) -> io::Result<Backing> {
         let path = area.name.clone();
         let outside = in_root(&self.root, &path);
         let meta = std::fs::metadata(&outside)?;
-        let same = meta.ino() == area.inode && meta.dev() == nix::libc::makedev(area.device.0, area.device.1);
+        let same = meta.ino() == area.inode && meta.dev() == nix::libc::makedev(area.device.0, area.device.1)
+            || self.mapped_as(&outside)? == (area.device, area.inode);
         if same
             && self
                 .private
@@ -207,7 +214,7 @@ impl<'a> Builder<'a> {
             let id = self.objects.register(meta.dev(), meta.ino(), object, Some(file.into()));
             return Ok(Backing::Object { object: id, offset: area.offset });
         }
-        if !same && !same_content(host, area, &outside) {
+        if !same {
             // Another file took its name: what is mapped is carried whole.
             let device = nix::libc::makedev(area.device.0, area.device.1);
             let size = area.offset + area.len();
@@ -233,6 +240,16 @@ impl<'a> Builder<'a> {
         Ok(Backing::File { file, offset: area.offset })
     }
 
+    /// What the kernel calls this file in lists of mappings, where stat(2) calls it otherwise.
+    fn mapped_as(&mut self, outside: &Path) -> io::Result<MapsName> {
+        if let Some(name) = self.mapped_as.get(outside) {
+            return Ok(*name);
+        }
+        let name = mapped::identity(&std::fs::File::open(outside)?)?;
+        self.mapped_as.insert(outside.to_owned(), name);
+        Ok(name)
+    }
+
     /// The finished layout, and where to read its objects.
     #[must_use]
     pub fn finish(self) -> (Layout, ObjectViews) {
@@ -251,20 +268,6 @@ impl<'a> Builder<'a> {
 pub fn in_root(root: &Path, path: &[u8]) -> PathBuf {
     let relative = path.strip_prefix(b"/").unwrap_or(path);
     root.join(std::ffi::OsStr::from_bytes(relative))
-}
-
-/// Device and inode of a mapping can differ from stat's on overlay file systems; then the first page
-/// decides. It is the file's unless the program wrote there.
-fn same_content(host: i32, area: &Area, file: &Path) -> bool {
-    use std::os::unix::fs::FileExt;
-    let mut mapped = [0u8; PAGE as usize];
-    let mut stored = [0u8; PAGE as usize];
-    let Ok(file) = std::fs::File::open(file) else { return false };
-    let Ok(n) = file.read_at(&mut stored, area.offset) else { return false };
-    if area.prot & libc::PROT_READ == 0 {
-        return n > 0;
-    }
-    memory::read(host, area.start, &mut mapped).is_ok() && mapped[..n] == stored[..n]
 }
 
 /// Sends the pages of private mappings: all the process has for itself, or only `runs` of them.
