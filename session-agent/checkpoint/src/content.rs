@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use roam_sys::mapped;
 use serde::{Deserialize, Serialize};
 
 /// Size and hash of a file.
@@ -31,6 +32,9 @@ pub struct Content {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Version([u64; 7]);
 
+/// Device and inode in /proc/PID/maps.
+pub type MapsName = ((u32, u32), u64);
+
 /// More are forgotten all at once; a session has a few hundred.
 const MOST: usize = 1 << 16;
 /// A file that changed less than this ago is hashed anew each time.
@@ -41,6 +45,7 @@ const RECORD: usize = 56 + 32 + 8;
 #[derive(Default)]
 struct Known {
     contents: HashMap<Version, Content>,
+    names: HashMap<Version, MapsName>,
     /// Where others find it, if anywhere.
     file: Option<PathBuf>,
 }
@@ -102,6 +107,26 @@ impl Content {
         }
         Ok(content)
     }
+}
+
+/// What the kernel calls an open, readable file in lists of mappings, where that is not what stat(2) says
+/// ([`mapped::identity`]).
+///
+/// # Errors
+/// If it can't be mapped.
+pub fn maps_name(file: &File) -> io::Result<MapsName> {
+    let version = Version::of(file)?;
+    if let Some(name) = with_known(|known| known.names.get(&version).copied()) {
+        return Ok(name);
+    }
+    let name = mapped::identity(file)?;
+    with_known(|known| {
+        if known.names.len() >= MOST {
+            known.names.clear();
+        }
+        known.names.insert(version, name);
+    });
+    Ok(name)
 }
 
 fn remember(version: Version, content: Content) {

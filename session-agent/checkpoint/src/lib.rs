@@ -19,7 +19,6 @@ pub mod objects;
 pub mod pages;
 pub mod pod;
 mod restore;
-mod runs;
 pub mod stubs;
 mod track;
 

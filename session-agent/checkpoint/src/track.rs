@@ -4,8 +4,8 @@
 //! the first write to each page and PAGEMAP_SCAN reads and re-arms in one call. Where that
 //! is missing there is nothing to track and everything is sent at the end.
 //!
-//! A mapping that is not registered (made since, moved by mremap, inherited by a fork) is
-//! recognised by the kernel's EPERM and sent whole.
+//! Pages of areas that are not registered (made since, moved by mremap, inherited by a fork) count as
+//! written, and so does what lies where something else was mapped in the last round.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -14,7 +14,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use nix::unistd::Pid;
 use roam_sys::descriptor::{pidfd_getfd, pidfd_open};
 use roam_sys::inject::{Borrowed, InjectError, Site};
-use roam_sys::pagemap::Run;
+use roam_sys::runs::{self, Run, push};
 use roam_sys::uffd::{self, WriteTracker};
 
 use crate::error::Error;
@@ -23,7 +23,6 @@ use crate::kinds::memory::{self, Builder, Sender};
 use crate::objects::Objects;
 use crate::pages::{Backing, Layout, Mapping, PageSink, PageStats, ProcessLayout, Space};
 use crate::pod::Pod;
-use crate::runs;
 
 /// Tracks the writes of a session's processes.
 pub struct Tracker {
@@ -33,8 +32,10 @@ pub struct Tracker {
 
 struct Tracked {
     uffd: WriteTracker,
-    /// The mappings that were sent at least once and are armed since, and which pages of them were sent.
-    armed: Vec<(Mapping, Vec<Run>)>,
+    /// The mappings of the last round: within them, what is not noted as written was sent.
+    armed: Vec<Mapping>,
+    /// Which of their pages the target has.
+    sent: Vec<Run>,
 }
 
 /// Whether this kernel can track writes.
@@ -59,7 +60,7 @@ impl Tracker {
         let mut processes = HashMap::new();
         for process in frozen.living() {
             let uffd = install(process)?;
-            processes.insert(process.node.pid, Tracked { uffd, armed: Vec::new() });
+            processes.insert(process.node.pid, Tracked { uffd, armed: Vec::new(), sent: Vec::new() });
         }
         frozen.thaw();
         Ok(Self { processes, objects: Objects::default() })
@@ -81,16 +82,14 @@ impl Tracker {
         let (layout, _) = builder.finish();
         for process in frozen.living() {
             if let Entry::Vacant(place) = self.processes.entry(process.node.pid) {
-                place.insert(Tracked { uffd: install(process)?, armed: Vec::new() });
+                place.insert(Tracked { uffd: install(process)?, armed: Vec::new(), sent: Vec::new() });
             }
         }
         // Only while the maps are what they are known to be: registering a range that has changed would
         // split the program's areas under it.
         for process in &layout.processes {
             if let Some(tracked) = self.processes.get(&process.node.pid) {
-                for mapping in process.mappings.iter().filter(|m| trackable(m)) {
-                    let _ = tracked.uffd.register(mapping.start, mapping.end);
-                }
+                tracked.register(&process.mappings);
             }
         }
         frozen.thaw();
@@ -139,43 +138,75 @@ fn trackable(mapping: &Mapping) -> bool {
 }
 
 impl Tracked {
+    /// Has the kernel note writes to all that can be tracked; the process must stand still.
+    fn register(&self, mappings: &[Mapping]) {
+        for span in spans(mappings.iter().filter(|m| trackable(m))) {
+            if self.uffd.register(span.start, span.end).is_ok() {
+                continue;
+            }
+            // One of them can't be: it is sent whole each time.
+            for m in mappings.iter().filter(|m| trackable(m) && span.start <= m.start && m.end <= span.end) {
+                let _ = self.uffd.register(m.start, m.end);
+            }
+        }
+    }
+
     fn send(&mut self, host: i32, process: &ProcessLayout, sender: &mut Sender<'_>) -> Result<(), Error> {
         let pid = process.node.pid;
         let pagemap = memory::open_pagemap(host)?;
-        let mut armed = Vec::with_capacity(process.mappings.len());
-        for mapping in &process.mappings {
-            if !trackable(mapping) {
-                sender.mapping(host, pid, &pagemap, mapping)?;
-                continue;
-            }
-            let known = self.armed.iter().any(|(m, _)| {
-                m.start <= mapping.start
-                    && mapping.end <= m.end
-                    && m.backing_at(mapping.start) == mapping.backing
-            });
-            // An error: not registered, a mapping made since. It is sent whole until it is.
-            let written = pagemap.written_and_rearm(mapping.start, mapping.end);
-            // Looked at after arming: a page that appears in between is noted as written.
-            let own = pagemap
-                .own_pages(mapping.start, mapping.end, false)
-                .map_err(|e| Error::system("looking for written pages", e))?;
-            let whole = [Run { start: mapping.start, end: mapping.end }];
-            let sent = self.armed.iter().flat_map(|(_, runs)| runs::intersection(runs, &whole));
-            // Dropped by madvise, or mapped anew: it reads as new again.
-            for gone in runs::difference(&sent.collect::<Vec<_>>(), &own) {
-                sender.sink.forget(Space::Process(pid), gone.start, gone.end - gone.start)?;
-            }
-            match written {
-                Ok(written) if known => {
-                    sender.runs(host, pid, mapping, &runs::intersection(&written, &own))?;
-                }
-                _ => sender.runs(host, pid, mapping, &own)?,
-            }
-            armed.push((mapping.clone(), own));
+        for mapping in process.mappings.iter().filter(|m| !trackable(m)) {
+            sender.untracked(host, pid, mapping)?;
         }
-        self.armed = armed;
+        let places = spans(process.mappings.iter().filter(|m| trackable(m)));
+        let io = |e| Error::system(format!("looking for the written pages of process {pid}"), e);
+        // A session that stands still writes nothing more: there is nothing to arm.
+        let written =
+            if sender.running { pagemap.written_and_rearm(&places).map_err(io)? } else { Vec::new() };
+        // Looked at after arming: a page that appears in between is noted as written.
+        let found = pagemap.survey(&places).map_err(io)?;
+        // Dropped by madvise, or mapped anew: it reads as new again.
+        let here = runs::intersection(&self.sent, &places);
+        for gone in runs::difference(&here, &found.own) {
+            sender.sink.forget(Space::Process(pid), gone.start, gone.end - gone.start)?;
+        }
+        let changed = runs::union(&written, &found.changed);
+        let unchanged = runs::difference(&self.known(&process.mappings), &changed);
+        let wanted = runs::difference(&found.own, &unchanged);
+        for mapping in process.mappings.iter().filter(|m| trackable(m)) {
+            let whole = Run { start: mapping.start, end: mapping.end };
+            sender.runs(host, pid, mapping.prot, &runs::within(&wanted, whole))?;
+        }
+        self.armed.clone_from(&process.mappings);
+        self.sent = found.own;
         Ok(())
     }
+
+    /// Where the same was mapped in the last round.
+    fn known(&self, mappings: &[Mapping]) -> Vec<Run> {
+        let mut known = Vec::new();
+        let mut first = 0;
+        for new in mappings.iter().filter(|m| trackable(m)) {
+            while self.armed.get(first).is_some_and(|old| old.end <= new.start) {
+                first += 1;
+            }
+            for old in self.armed[first..].iter().take_while(|old| old.start < new.end) {
+                let (start, end) = (old.start.max(new.start), old.end.min(new.end));
+                if trackable(old) && old.backing_at(start) == new.backing_at(start) {
+                    push(&mut known, Run { start, end });
+                }
+            }
+        }
+        known
+    }
+}
+
+/// Mappings that touch, as one run each.
+fn spans<'a>(mappings: impl Iterator<Item = &'a Mapping>) -> Vec<Run> {
+    let mut spans = Vec::new();
+    for m in mappings {
+        push(&mut spans, Run { start: m.start, end: m.end });
+    }
+    spans
 }
 
 /// Gives a frozen process a userfaultfd and takes it out of its descriptor table.

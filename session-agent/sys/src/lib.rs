@@ -40,6 +40,7 @@ pub mod namespaces;
 pub mod pagemap;
 pub mod procfs;
 pub mod ptrace;
+pub mod runs;
 pub mod sched;
 pub mod socket;
 pub mod spawn;

@@ -7,8 +7,12 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 
+use crate::runs::{self, Run, push};
+
 const PAGE: u64 = 4096;
 
+/// Page lies in an area that is registered for asynchronous write protection.
+const PAGE_IS_WPALLOWED: u64 = 1 << 0;
 /// Page is write-protected no more: written since it was armed.
 const PAGE_IS_WRITTEN: u64 = 1 << 1;
 const PAGE_IS_FILE: u64 = 1 << 2;
@@ -17,7 +21,6 @@ const PAGE_IS_SWAPPED: u64 = 1 << 4;
 const PAGE_IS_PFNZERO: u64 = 1 << 5;
 
 const PM_SCAN_WP_MATCHING: u64 = 1 << 0;
-const PM_SCAN_CHECK_WPASYNC: u64 = 1 << 1;
 
 /// Regions asked for at a time. No more than the kernel's own buffer holds: where it fills that several
 /// times in one call and then reaches the end, the `walk_end` it returns is of an earlier time (seen on 6.18).
@@ -51,15 +54,6 @@ struct Region {
     categories: u64,
 }
 
-/// A run of pages: first address and one past the last.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Run {
-    /// First address.
-    pub start: u64,
-    /// One past the last.
-    pub end: u64,
-}
-
 /// /proc/PID/pagemap, open.
 #[derive(Debug)]
 pub struct Pagemap {
@@ -85,47 +79,70 @@ impl Pagemap {
         Ok(Self { file: File::open(format!("/proc/{pid}/pagemap"))?, scan: false })
     }
 
-    /// The runs of pages in this range that the process has for itself: present or swapped, neither a
-    /// file's nor the zero page. With `of_file`, a file's or shared memory's pages count as well.
+    /// The runs of pages in these ascending ranges that the process has for itself: present or swapped, neither
+    /// a file's nor the zero page.
     ///
     /// # Errors
     /// As the ioctl or read.
-    pub fn own_pages(&self, start: u64, end: u64, of_file: bool) -> io::Result<Vec<Run>> {
-        if !self.scan {
-            return self.own_pages_plain(start, end, of_file);
+    pub fn own_pages(&self, ranges: &[Run]) -> io::Result<Vec<Run>> {
+        if self.scan {
+            return Ok(self.survey(ranges)?.own);
         }
+        let mut runs = Vec::new();
+        for range in ranges {
+            self.own_pages_plain(range.start, range.end, &mut runs)?;
+        }
+        Ok(runs)
+    }
+
+    /// The process's own pages in these ascending ranges, and which of them may have been written since they
+    /// were armed last. One walk over the whole address space.
+    ///
+    /// # Errors
+    /// As the ioctl.
+    pub fn survey(&self, ranges: &[Run]) -> io::Result<Survey> {
         // Matching pages have none of the inverted bits set, and one of present or swapped.
-        let excluded = PAGE_IS_PFNZERO | if of_file { 0 } else { PAGE_IS_FILE };
-        self.scan_runs(ScanArg {
-            start,
-            end,
+        let excluded = PAGE_IS_PFNZERO | PAGE_IS_FILE;
+        let mut survey = Survey::default();
+        let scan = ScanArg {
             category_inverted: excluded,
             category_mask: excluded,
             category_anyof_mask: PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
-            return_mask: PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
-            ..ScanArg::default()
-        })
+            return_mask: PAGE_IS_WPALLOWED | PAGE_IS_WRITTEN,
+            ..hull(ranges)
+        };
+        self.scan(scan, |run, categories| {
+            push(&mut survey.own, run);
+            if categories != PAGE_IS_WPALLOWED {
+                push(&mut survey.changed, run);
+            }
+        })?;
+        survey.own = runs::intersection(&survey.own, ranges);
+        survey.changed = runs::intersection(&survey.changed, ranges);
+        Ok(survey)
     }
 
-    /// The runs of pages that are there and were written since the last call, armed again at once. Pages
-    /// that are not there are left alone: arming them would leave marks that look like swapped pages.
+    /// The runs of pages between these ranges' ends that are there and were written since the last call,
+    /// armed again at once. Areas that are not registered for asynchronous write protection are passed
+    /// over. Pages that are not there are left alone: arming them would leave marks that look like
+    /// swapped pages.
     ///
     /// # Errors
-    /// EPERM if a part of the range is not registered for asynchronous write protection.
-    pub fn written_and_rearm(&self, start: u64, end: u64) -> io::Result<Vec<Run>> {
-        self.scan_runs(ScanArg {
-            flags: PM_SCAN_WP_MATCHING | PM_SCAN_CHECK_WPASYNC,
-            start,
-            end,
+    /// As the ioctl.
+    pub fn written_and_rearm(&self, ranges: &[Run]) -> io::Result<Vec<Run>> {
+        let mut written = Vec::new();
+        let scan = ScanArg {
+            flags: PM_SCAN_WP_MATCHING,
             category_mask: PAGE_IS_WRITTEN,
             category_anyof_mask: PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
             return_mask: PAGE_IS_WRITTEN,
-            ..ScanArg::default()
-        })
+            ..hull(ranges)
+        };
+        self.scan(scan, |run, _| push(&mut written, run))?;
+        Ok(written)
     }
 
-    fn scan_runs(&self, mut arg: ScanArg) -> io::Result<Vec<Run>> {
-        let mut runs: Vec<Run> = Vec::new();
+    fn scan(&self, mut arg: ScanArg, mut found: impl FnMut(Run, u64)) -> io::Result<()> {
         let mut regions = vec![Region::default(); REGIONS];
         arg.size = size_of::<ScanArg>() as u64;
         arg.vec = regions.as_mut_ptr() as u64;
@@ -138,7 +155,7 @@ impl Pagemap {
                 return Err(io::Error::last_os_error());
             }
             for region in &regions[..got as usize] {
-                push(&mut runs, Run { start: region.start, end: region.end });
+                found(Run { start: region.start, end: region.end }, region.categories);
             }
             // Room was left: all of the range was looked at.
             if (got as usize) < REGIONS || arg.walk_end <= arg.start {
@@ -146,14 +163,13 @@ impl Pagemap {
             }
             arg.start = arg.walk_end;
         }
-        Ok(runs)
+        Ok(())
     }
 
-    fn own_pages_plain(&self, start: u64, end: u64, of_file: bool) -> io::Result<Vec<Run>> {
+    fn own_pages_plain(&self, start: u64, end: u64, runs: &mut Vec<Run>) -> io::Result<()> {
         const PRESENT: u64 = 1 << 63;
         const SWAPPED: u64 = 1 << 62;
         const FILE: u64 = 1 << 61;
-        let mut runs = Vec::new();
         let mut buffer = vec![0u8; 8 * 8192];
         let mut at = start;
         while at < end {
@@ -162,22 +178,30 @@ impl Pagemap {
             self.file.read_exact_at(part, at / PAGE * 8)?;
             for (i, entry) in part.chunks_exact(8).enumerate() {
                 let entry = u64::from_le_bytes(entry.try_into().expect("eight bytes"));
-                if entry & (PRESENT | SWAPPED) != 0 && (of_file || entry & FILE == 0) {
+                if entry & (PRESENT | SWAPPED) != 0 && entry & FILE == 0 {
                     let page = at + i as u64 * PAGE;
-                    push(&mut runs, Run { start: page, end: page + PAGE });
+                    push(runs, Run { start: page, end: page + PAGE });
                 }
             }
             at += pages * PAGE;
         }
-        Ok(runs)
+        Ok(())
     }
 }
 
-fn push(runs: &mut Vec<Run>, run: Run) {
-    match runs.last_mut() {
-        Some(last) if last.end == run.start => last.end = run.end,
-        _ => runs.push(run),
-    }
+/// What a process has for itself, by [`Pagemap::survey`].
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Survey {
+    /// All its own pages.
+    pub own: Vec<Run>,
+    /// Those of them that were written since they were armed, or lie where writes are not noted.
+    pub changed: Vec<Run>,
+}
+
+/// A scan from the first to the last of these ranges.
+fn hull(ranges: &[Run]) -> ScanArg {
+    let start = ranges.first().map_or(0, |r| r.start);
+    ScanArg { start, end: ranges.last().map_or(start, |r| r.end), ..ScanArg::default() }
 }
 
 /// Whether this kernel has PAGEMAP_SCAN, asked once.
@@ -207,7 +231,7 @@ mod tests {
         let pid = std::process::id() as i32;
         let (start, end) = (first, first + 32 * PAGE);
         for map in [Pagemap::open(pid).unwrap(), Pagemap::open_plain(pid).unwrap()] {
-            let runs = map.own_pages(start, end, false).unwrap();
+            let runs = map.own_pages(&[Run { start, end }]).unwrap();
             let has = |page: u64| {
                 runs.iter().any(|r| r.start <= first + page * PAGE && first + page * PAGE < r.end)
             };
@@ -238,7 +262,7 @@ mod tests {
             // From the second page on: the allocator's own header may be on the first.
             let (start, end) = (first + PAGE, first + 2 * count as u64 * PAGE);
             for map in [Pagemap::open(pid).unwrap(), Pagemap::open_plain(pid).unwrap()] {
-                assert_eq!(map.own_pages(start, end, false).unwrap(), wanted, "{count} runs");
+                assert_eq!(map.own_pages(&[Run { start, end }]).unwrap(), wanted, "{count} runs");
             }
         }
     }

@@ -14,12 +14,12 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use roam_api::error::Refusal;
-use roam_sys::mapped;
 use roam_sys::memory::{self, MemFile};
-use roam_sys::pagemap::{Pagemap, Run};
+use roam_sys::pagemap::Pagemap;
 use roam_sys::procfs::maps::{self, Area};
+use roam_sys::runs::{self, Run};
 
-use crate::content::Content;
+use crate::content::{self, Content};
 use crate::error::Error;
 use crate::kinds::private_files;
 use crate::kinds::sysv;
@@ -42,13 +42,9 @@ pub struct Builder<'a> {
     private: Vec<PathBuf>,
     /// What can't be carried.
     pub refusals: Vec<Refusal>,
-    mapped_as: HashMap<PathBuf, MapsName>,
     /// One place where each object is mapped: process and address, for reading it.
     seen_at: HashMap<ObjectId, Vec<(i32, u64, u64, u64)>>,
 }
-
-/// Device and inode in /proc/PID/maps.
-type MapsName = ((u32, u32), u64);
 
 /// Where the bytes of each object can be read: process, address, offset in the object, length.
 pub type ObjectViews = HashMap<ObjectId, Vec<(i32, u64, u64, u64)>>;
@@ -66,7 +62,6 @@ impl<'a> Builder<'a> {
             processes: Vec::new(),
             private: private_folders,
             refusals: Vec::new(),
-            mapped_as: HashMap::new(),
             seen_at: HashMap::new(),
         }
     }
@@ -200,7 +195,7 @@ impl<'a> Builder<'a> {
         let outside = in_root(&self.root, &path);
         let meta = std::fs::metadata(&outside)?;
         let same = meta.ino() == area.inode && meta.dev() == nix::libc::makedev(area.device.0, area.device.1)
-            || self.mapped_as(&outside)? == (area.device, area.inode);
+            || content::maps_name(&std::fs::File::open(&outside)?)? == (area.device, area.inode);
         if same
             && self
                 .private
@@ -238,16 +233,6 @@ impl<'a> Builder<'a> {
             }
         };
         Ok(Backing::File { file, offset: area.offset })
-    }
-
-    /// What the kernel calls this file in lists of mappings, where stat(2) calls it otherwise.
-    fn mapped_as(&mut self, outside: &Path) -> io::Result<MapsName> {
-        if let Some(name) = self.mapped_as.get(outside) {
-            return Ok(*name);
-        }
-        let name = mapped::identity(&std::fs::File::open(outside)?)?;
-        self.mapped_as.insert(outside.to_owned(), name);
-        Ok(name)
     }
 
     /// The finished layout, and where to read its objects.
@@ -295,48 +280,46 @@ impl<'a> Sender<'a> {
         if layout.mappings.is_empty() {
             return Ok(());
         }
+        let pid = layout.node.pid;
         let pagemap = open_pagemap(host)?;
+        let whole = |m: &Mapping| Run { start: m.start, end: m.end };
+        let private: Vec<Run> = layout.mappings.iter().filter(|m| !m.shared).map(whole).collect();
+        let own = pagemap
+            .own_pages(&private)
+            .map_err(|e| Error::system(format!("looking for the pages of process {pid}"), e))?;
         for mapping in &layout.mappings {
-            self.mapping(host, layout.node.pid, &pagemap, mapping)?;
+            if mapping.shared || mapping.backing == Backing::Jumps {
+                self.untracked(host, pid, mapping)?;
+            } else {
+                self.runs(host, pid, mapping.prot, &runs::within(&own, whole(mapping)))?;
+            }
         }
         Ok(())
     }
 
-    /// All own pages of one mapping.
+    /// A mapping whose pages are not the process's own: jumps are the kernel's page, which the page map does
+    /// not show, and shared memory goes with its object.
     ///
     /// # Errors
-    /// If they can't be read or taken.
-    pub fn mapping(
-        &mut self,
-        host: i32,
-        pid: i32,
-        pagemap: &Pagemap,
-        mapping: &Mapping,
-    ) -> Result<(), Error> {
-        if mapping.backing == Backing::Jumps {
-            // The kernel's page, which pagemap does not show as the process's own.
-            return self.runs(host, pid, mapping, &[Run { start: mapping.start, end: mapping.end }]);
-        }
-        if mapping.shared {
+    /// If it can't be read or taken.
+    pub fn untracked(&mut self, host: i32, pid: i32, mapping: &Mapping) -> Result<(), Error> {
+        if mapping.backing != Backing::Jumps {
             return Ok(());
         }
-        let runs = pagemap
-            .own_pages(mapping.start, mapping.end, false)
-            .map_err(|e| Error::system(format!("looking for the pages of process {pid}"), e))?;
-        self.runs(host, pid, mapping, &runs)
+        self.runs(host, pid, mapping.prot, &[Run { start: mapping.start, end: mapping.end }])
     }
 
     /// These runs of pages.
     ///
     /// # Errors
     /// If they can't be read or taken.
-    pub fn runs(&mut self, host: i32, pid: i32, mapping: &Mapping, runs: &[Run]) -> Result<(), Error> {
+    pub fn runs(&mut self, host: i32, pid: i32, prot: i32, runs: &[Run]) -> Result<(), Error> {
         for run in runs {
             let mut at = run.start;
             while at < run.end {
                 let len = (run.end - at).min(CHUNK);
                 self.buffer.resize(len as usize, 0);
-                match read_any(host, at, &mut self.buffer, mapping.prot) {
+                match read_any(host, at, &mut self.buffer, prot) {
                     Ok(()) => {}
                     // Unmapped since the layout was read: the next round knows. Its neighbours still count.
                     Err(_) if self.running && len > PAGE => {
@@ -344,7 +327,7 @@ impl<'a> Sender<'a> {
                             .step_by(PAGE as usize)
                             .map(|page| Run { start: page, end: page + PAGE })
                             .collect();
-                        self.runs(host, pid, mapping, &pages)?;
+                        self.runs(host, pid, prot, &pages)?;
                         at += len;
                         continue;
                     }

@@ -4,6 +4,7 @@ use std::collections::hash_map::Entry;
 
 use roam_sys::batch::Batch;
 use roam_sys::memory::{self, MemFile};
+use roam_sys::runs::Run;
 
 use super::place::{self, Change};
 use super::{Made, RESERVED, Restorer};
@@ -97,7 +98,7 @@ impl Restorer {
             let file = MemFile::open(host).map_err(io)?;
             let pagemap = roam_sys::pagemap::Pagemap::open(host).map_err(io)?;
             let mut pages = Vec::new();
-            for run in pagemap.own_pages(m.start, m.end, false).map_err(io)? {
+            for run in pagemap.own_pages(&[Run { start: m.start, end: m.end }]).map_err(io)? {
                 let mut bytes = vec![0; (run.end - run.start) as usize];
                 file.read(run.start, &mut bytes).map_err(io)?;
                 pages.push((run.start, bytes));

@@ -1,6 +1,21 @@
 //! Sets of pages as ascending, disjoint runs. Pure.
 
-use roam_sys::pagemap::Run;
+/// A run of pages: first address and one past the last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Run {
+    /// First address.
+    pub start: u64,
+    /// One past the last.
+    pub end: u64,
+}
+
+/// Appends a run that lies behind all others.
+pub fn push(runs: &mut Vec<Run>, run: Run) {
+    match runs.last_mut() {
+        Some(last) if last.end == run.start => last.end = run.end,
+        _ => runs.push(run),
+    }
+}
 
 /// What both have.
 #[must_use]
@@ -15,6 +30,38 @@ pub fn intersection(a: &[Run], b: &[Run]) -> Vec<Run> {
         if a[i].end < b[j].end { i += 1 } else { j += 1 }
     }
     both
+}
+
+/// What lies within one run.
+#[must_use]
+pub fn within(a: &[Run], bounds: Run) -> Vec<Run> {
+    let first = a.partition_point(|run| run.end <= bounds.start);
+    a[first..]
+        .iter()
+        .take_while(|run| run.start < bounds.end)
+        .map(|run| Run { start: run.start.max(bounds.start), end: run.end.min(bounds.end) })
+        .collect()
+}
+
+/// What one of them has.
+#[must_use]
+pub fn union(a: &[Run], b: &[Run]) -> Vec<Run> {
+    let mut all: Vec<Run> = Vec::new();
+    let (mut i, mut j) = (0, 0);
+    while i < a.len() || j < b.len() {
+        let from_a = j == b.len() || i < a.len() && a[i].start <= b[j].start;
+        let run = if from_a { a[i] } else { b[j] };
+        if from_a {
+            i += 1
+        } else {
+            j += 1
+        }
+        match all.last_mut() {
+            Some(last) if last.end >= run.start => last.end = last.end.max(run.end),
+            _ => all.push(run),
+        }
+    }
+    all
 }
 
 /// What `a` has and `b` has not.
@@ -66,10 +113,15 @@ mod tests {
         #[test]
         fn they_are_what_sets_would_be(a in proptest::collection::vec(any::<bool>(), 0..40), b in proptest::collection::vec(any::<bool>(), 0..40)) {
             let (both, rest) = (intersection(&runs(&a), &runs(&b)), difference(&runs(&a), &runs(&b)));
+            let some = within(&runs(&a), Run { start: 3, end: 17 });
+            prop_assert_eq!(some, intersection(&runs(&a), &[Run { start: 3, end: 17 }]));
+            let all = union(&runs(&a), &runs(&b));
+            prop_assert!(all.windows(2).all(|two| two[0].end < two[1].start));
             for i in 0..40usize {
                 let (in_a, in_b) = (a.get(i) == Some(&true), b.get(i) == Some(&true));
                 prop_assert_eq!(has(&both, i as u64), in_a && in_b);
                 prop_assert_eq!(has(&rest, i as u64), in_a && !in_b);
+                prop_assert_eq!(has(&all, i as u64), in_a || in_b);
             }
         }
     }
