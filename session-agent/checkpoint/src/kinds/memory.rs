@@ -19,7 +19,7 @@ use roam_sys::pagemap::Pagemap;
 use roam_sys::procfs::maps::{self, Area};
 use roam_sys::runs::{self, Run};
 
-use crate::content::{self, Content};
+use crate::content::{self, Content, MapsName};
 use crate::error::Error;
 use crate::kinds::private_files;
 use crate::kinds::sysv;
@@ -37,7 +37,8 @@ pub struct Builder<'a> {
     root: PathBuf,
     objects: &'a mut Objects,
     files: Vec<MappedFile>,
-    by_path: HashMap<Vec<u8>, u32>,
+    /// The files known so far, each with what the kernel calls it in maps.
+    by_path: HashMap<Vec<u8>, (MapsName, u32)>,
     processes: Vec<ProcessLayout>,
     private: Vec<PathBuf>,
     /// What can't be carried.
@@ -191,11 +192,16 @@ impl<'a> Builder<'a> {
     }
 
     fn file(&mut self, area: &Area) -> io::Result<Backing> {
+        let name = (area.device, area.inode);
+        // Most areas are of a file that the one before was of as well.
+        if let Some((_, file)) = self.by_path.get(&area.name).filter(|(known, _)| *known == name) {
+            return Ok(Backing::File { file: *file, offset: area.offset });
+        }
         let path = area.name.clone();
         let outside = in_root(&self.root, &path);
         let meta = std::fs::metadata(&outside)?;
         let same = meta.ino() == area.inode && meta.dev() == nix::libc::makedev(area.device.0, area.device.1)
-            || content::maps_name(&std::fs::File::open(&outside)?)? == (area.device, area.inode);
+            || content::maps_name(&std::fs::File::open(&outside)?)? == name;
         if same
             && self
                 .private
@@ -222,16 +228,10 @@ impl<'a> Builder<'a> {
             self.objects.grow(id, size);
             return Ok(Backing::Object { object: id, offset: area.offset });
         }
-        let file = match self.by_path.get(&path) {
-            Some(file) => *file,
-            None => {
-                let content = Content::of(&std::fs::File::open(&outside)?)?;
-                let index = self.files.len() as u32;
-                self.files.push(MappedFile { path: path.clone(), content });
-                self.by_path.insert(path, index);
-                index
-            }
-        };
+        let content = Content::of(&std::fs::File::open(&outside)?)?;
+        let file = self.files.len() as u32;
+        self.files.push(MappedFile { path: path.clone(), content });
+        self.by_path.insert(path, (name, file));
         Ok(Backing::File { file, offset: area.offset })
     }
 
