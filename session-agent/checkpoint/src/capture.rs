@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use roam_api::error::Refusal;
 use roam_sys::batch::{Batch, Done};
-use roam_sys::inject::{Area, Borrowed, InjectError, Site};
+use roam_sys::borrowed::Borrowed;
+use roam_sys::inject::{InjectError, rest};
 use roam_sys::procfs::{maps, status};
 use roam_sys::ptrace::Stop;
 
@@ -189,6 +190,7 @@ impl Frozen {
             let mut vdso = None;
             for thread in &process.threads {
                 let io = |e| Error::system(format!("stepping thread {}", thread.tid), e);
+                let mut stepped = false;
                 for _ in 0..STEPS {
                     let registers = thread.tracee.registers().map_err(io)?;
                     let (start, end) = match vdso {
@@ -216,6 +218,11 @@ impl Frozen {
                         Stop::Signal(_) | Stop::Event { .. } | Stop::Syscall => {}
                     }
                     thread.tracee.set_signal_mask(borrowed).map_err(io)?;
+                    stepped = true;
+                }
+                if stepped {
+                    // Not before the delivery of the step's SIGTRAP, which kills if this process dies.
+                    rest(thread.tracee).map_err(io)?;
                 }
             }
         }
@@ -229,15 +236,14 @@ fn ask_alone<T>(process: &FrozenProcess, ask: impl FnOnce(&mut Batch) -> T) -> R
     let io = |e: std::io::Error| Error::system(format!("asking process {pid}"), e);
     let inject = |e| inject_error(pid, e);
     let leader = process.threads[0].tracee;
-    let site = Site::in_vdso(process.host).map_err(io)?;
-    let borrowed = Borrowed::take(leader).map_err(io)?;
+    let borrowed = Borrowed::take(leader, process.host).map_err(io)?;
     let answer = (|| {
         let mut batch = Batch::new();
         let asked = ask(&mut batch);
         let room = batch.encoded_len() as u64 + 4096;
-        let area = Area::install(leader, process.host, site, None, room).map_err(inject)?;
-        let done = area.run(leader, process.host, &batch).map_err(inject);
-        area.remove(leader, site).map_err(inject)?;
+        let area = borrowed.install(room).map_err(inject)?;
+        let done = borrowed.run(area, &batch).map_err(inject);
+        borrowed.remove(area).map_err(inject)?;
         Ok((asked, done?))
     })();
     borrowed.give_back().map_err(io)?;
@@ -264,15 +270,14 @@ fn capture_process(
     let inject = |e| inject_error(pid, e);
     let io = |e: std::io::Error| Error::system(format!("asking process {pid}"), e);
     let leader = process.threads[0].tracee;
-    let site = Site::in_vdso(process.host).map_err(io)?;
-    let borrowed = Borrowed::take(leader).map_err(io)?;
+    let borrowed = Borrowed::take(leader, process.host).map_err(io)?;
     let result = (|| {
-        let area = Area::install(leader, process.host, site, None, 64 << 10).map_err(inject)?;
+        let area = borrowed.install(64 << 10).map_err(inject)?;
         let answers = (|| {
             let mut batch = Batch::new();
             let asked = process::ask(process, &mut batch)?;
             let of_leader = threads::ask(&mut batch);
-            let done = area.run(leader, process.host, &batch).map_err(inject)?;
+            let done = borrowed.run(area, &batch).map_err(inject)?;
             let mut states = vec![threads::capture(
                 process,
                 &process.threads[0],
@@ -284,8 +289,8 @@ fn capture_process(
             for thread in &process.threads[1..] {
                 let mut batch = Batch::new();
                 let asked = threads::ask(&mut batch);
-                let borrowed = Borrowed::take(thread.tracee).map_err(io)?;
-                let ran = area.run(thread.tracee, process.host, &batch).map_err(inject);
+                let borrowed = Borrowed::take_beside(thread.tracee, process.host, area).map_err(io)?;
+                let ran = borrowed.run(area, &batch).map_err(inject);
                 let (registers, mask) = (*borrowed.registers(), borrowed.mask());
                 borrowed.give_back().map_err(io)?;
                 states.push(threads::capture(
@@ -299,7 +304,7 @@ fn capture_process(
             }
             process::capture(process, states, objects, &asked, &done)
         })();
-        area.remove(leader, site).map_err(inject)?;
+        borrowed.remove(area).map_err(inject)?;
         answers
     })();
     borrowed.give_back().map_err(io)?;

@@ -12,8 +12,9 @@ use std::collections::hash_map::Entry;
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::unistd::Pid;
+use roam_sys::borrowed::Borrowed;
 use roam_sys::descriptor::{pidfd_getfd, pidfd_open};
-use roam_sys::inject::{Borrowed, InjectError, Site};
+use roam_sys::inject::InjectError;
 use roam_sys::runs::{self, Run, push};
 use roam_sys::uffd::{self, WriteTracker};
 
@@ -217,16 +218,17 @@ fn install(process: &FrozenProcess) -> Result<WriteTracker, Error> {
         Error::system(format!("tracking the writes of process {pid}"), std::io::Error::other(e.to_string()))
     };
     let leader = process.threads[0].tracee;
-    let site = Site::in_vdso(process.host).map_err(io)?;
-    let borrowed = Borrowed::take(leader).map_err(io)?;
+    let borrowed = Borrowed::take(leader, process.host).map_err(io)?;
     let made = (|| -> Result<OwnedFd, Error> {
         let fd = roam_sys::inject::must(
             "userfaultfd",
-            site.call(leader, libc::SYS_userfaultfd, [uffd::FLAGS, 0, 0, 0, 0, 0]).map_err(inject)?,
+            borrowed
+                .call(libc::SYS_userfaultfd, [uffd::FLAGS, 0, 0, 0, 0, 0], Some(libc::SYS_close))
+                .map_err(inject)?,
         )
         .map_err(|source| Error::Call { pid, source })?;
         let ours = pidfd_open(Pid::from_raw(process.host)).and_then(|p| pidfd_getfd(p.as_fd(), fd as i32));
-        site.call(leader, libc::SYS_close, [fd as u64, 0, 0, 0, 0, 0]).map_err(inject)?;
+        borrowed.call(libc::SYS_close, [fd as u64, 0, 0, 0, 0, 0], None).map_err(inject)?;
         ours.map_err(io)
     })();
     borrowed.give_back().map_err(io)?;

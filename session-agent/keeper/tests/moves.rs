@@ -101,7 +101,8 @@ fn a_session_travels_there_and_back() {
             receive(&there, u64::from(round) + 1, round);
             let way = target.way();
             let report = moved(keeper.ask(&send_request(&way, round, round == 3)));
-            assert!(report.downtime_ms > 0.0 && report.bytes_sent > 300_000, "{report:?}");
+            let most = report.downtime_ms + report.downtime_uncertainty_ms;
+            assert!(most > 0.0 && report.bytes_sent > 300_000, "{report:?}");
             assert_eq!(report.phases.first().map(|p| p.0), Some(MoveStage::Offer));
             eprintln!("moved: {report:?}");
             keeper.wait();

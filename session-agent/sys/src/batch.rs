@@ -313,11 +313,12 @@ impl Done {
 
 // The interpreter: position-independent, no stack, no libc.
 //   r12 = first entry, r13 = number of entries
-// It ends with int3, which the tracer waits for. `trap` is a lone system call for single injections.
+// It ends with int3, which the tracer waits for, and which may be written over (three bytes). `trap` is a lone system call for single injections.
 std::arch::global_asm!(
     ".pushsection .rodata.roam_stub,\"a\",@progbits",
-    ".globl roam_stub_begin, roam_stub_call, roam_stub_end",
+    ".globl roam_stub_begin, roam_stub_last, roam_stub_call, roam_stub_end",
     ".hidden roam_stub_begin",
+    ".hidden roam_stub_last",
     ".hidden roam_stub_call",
     ".hidden roam_stub_end",
     ".macro roam_load index, reg",
@@ -350,7 +351,9 @@ std::arch::global_asm!(
     "773: add r12, 72",
     "  dec r13",
     "  jmp 770b",
-    "779: int3",
+    "779:",
+    "roam_stub_last: int3",
+    "  nop",
     "  nop",
     "roam_stub_call: syscall",
     "  int3",
@@ -361,6 +364,7 @@ std::arch::global_asm!(
 
 unsafe extern "C" {
     static roam_stub_begin: u8;
+    static roam_stub_last: u8;
     static roam_stub_call: u8;
     static roam_stub_end: u8;
 }
@@ -381,6 +385,13 @@ pub fn interpreter() -> &'static [u8] {
 pub fn lone_call_offset() -> u64 {
     // SAFETY: both symbols lie in the same constant block.
     unsafe { (&raw const roam_stub_call).offset_from(&raw const roam_stub_begin) as u64 }
+}
+
+/// Offset in [`interpreter`] of its end, which has room for another of three bytes.
+#[must_use]
+pub fn end_offset() -> u64 {
+    // SAFETY: both symbols lie in the same constant block.
+    unsafe { (&raw const roam_stub_last).offset_from(&raw const roam_stub_begin) as u64 }
 }
 
 #[cfg(test)]

@@ -4,20 +4,20 @@
 //! single-stepping (every process has one in its vdso). An [`Area`] is two pages or more mapped
 //! into the process: the batch interpreter, and room for a batch with its data.
 //!
-//! Callers put the thread's registers and signal mask back when they are done ([`Borrowed`] does):
-//! signals stay blocked meanwhile, all but SIGTRAP, which the kernel would otherwise force by
-//! resetting the process's handler.
+//! Registers and signal mask are the caller's: signals must be blocked meanwhile, all but SIGTRAP, which the
+//! kernel would otherwise force by resetting the process's handler. That suits stubs, which die with
+//! their tracer; a thread of a running program is [`crate::borrowed::Borrowed`].
 
 use std::io;
 
 use crate::batch::{self, Batch, CallFailed, Done};
 use crate::memory;
 use crate::procfs::maps;
-use crate::ptrace::{Registers, Stop, Tracee};
+use crate::ptrace::{Stop, Tracee};
 
 const PAGE: u64 = 4096;
-/// All signals but SIGTRAP (bit 4).
-const QUIET: u64 = !(1 << (libc::SIGTRAP - 1));
+/// Where in the area's first page there is room for a [`crate::way_back::WayBack`].
+const WAY_BACK: u64 = 2048;
 
 /// Why an injection failed.
 #[derive(Debug, thiserror::Error)]
@@ -143,12 +143,22 @@ impl Area {
         at: Option<u64>,
         len: u64,
     ) -> Result<Self, InjectError> {
+        Self::install_by(pid, at, len, End::Trap, |nr, args| site.call(thread, nr, args))
+    }
+
+    /// The same by any way to make a call in the process.
+    pub(crate) fn install_by(
+        pid: i32,
+        at: Option<u64>,
+        len: u64,
+        end: End,
+        call: impl Fn(i64, [u64; 6]) -> Result<i64, InjectError>,
+    ) -> Result<Self, InjectError> {
         let len = len.next_multiple_of(PAGE).max(2 * PAGE);
         let fixed = if at.is_some() { libc::MAP_FIXED_NOREPLACE } else { 0 };
         let base = must(
             "mapping room for injected calls",
-            site.call(
-                thread,
+            call(
                 libc::SYS_mmap,
                 [
                     at.unwrap_or(0),
@@ -160,14 +170,15 @@ impl Area {
                 ],
             )?,
         )? as u64;
-        memory::write(pid, base, batch::interpreter())?;
+        let mut code = batch::interpreter().to_vec();
+        if end == End::Jump {
+            let at = batch::end_offset() as usize;
+            code[at..at + JUMP.len()].copy_from_slice(&JUMP);
+        }
+        memory::write(pid, base, &code)?;
         must(
             "making injected code executable",
-            site.call(
-                thread,
-                libc::SYS_mprotect,
-                [base, PAGE, (libc::PROT_READ | libc::PROT_EXEC) as u64, 0, 0, 0],
-            )?,
+            call(libc::SYS_mprotect, [base, PAGE, (libc::PROT_READ | libc::PROT_EXEC) as u64, 0, 0, 0])?,
         )?;
         Ok(Self { base, len })
     }
@@ -204,6 +215,28 @@ impl Area {
     /// # Panics
     /// If the batch is larger than [`Area::room`]; ask before.
     pub fn run(self, thread: Tracee, pid: i32, batch: &Batch) -> Result<Done, InjectError> {
+        self.run_until(thread, pid, batch, 0, || {
+            thread.resume(0)?;
+            loop {
+                match thread.wait()? {
+                    Stop::Signal(libc::SIGTRAP) => return Ok(()),
+                    Stop::Event { .. } => thread.resume(0)?,
+                    odd => return Err(InjectError::Odd(odd)),
+                }
+            }
+        })
+    }
+
+    /// The same with an end of another kind: the interpreter goes to `end`, and `ended` returns once the
+    /// thread has stopped there.
+    pub(crate) fn run_until(
+        self,
+        thread: Tracee,
+        pid: i32,
+        batch: &Batch,
+        end: u64,
+        ended: impl FnOnce() -> Result<(), InjectError>,
+    ) -> Result<Done, InjectError> {
         assert!(batch.encoded_len() as u64 <= self.room(), "the batch is larger than its room");
         let data = self.base + PAGE;
         let mut bytes = batch.encode(data);
@@ -212,18 +245,17 @@ impl Area {
         registers.rip = self.base;
         registers.r12 = data;
         registers.r13 = batch.len() as u64;
+        registers.r15 = end;
         registers.orig_rax = u64::MAX;
         thread.set_registers(&registers)?;
-        thread.resume(0)?;
-        loop {
-            match thread.wait()? {
-                Stop::Signal(libc::SIGTRAP) => break,
-                Stop::Event { .. } => thread.resume(0)?,
-                odd => return Err(InjectError::Odd(odd)),
-            }
-        }
+        ended()?;
         memory::read(pid, data, &mut bytes)?;
         Ok(batch.decode(&bytes)?)
+    }
+
+    /// The place in it for the way back of a borrowed thread.
+    pub(crate) fn room_for_way_back(self) -> u64 {
+        self.base + WAY_BACK
     }
 
     /// Unmaps the area by a lone call made elsewhere.
@@ -250,73 +282,49 @@ pub fn must(what: &'static str, ret: i64) -> Result<i64, CallFailed> {
     Ok(ret)
 }
 
-/// A thread of a running program that is borrowed for injections: its registers and signal mask are as
-/// they were after [`Borrowed::give_back`].
-#[derive(Debug)]
-pub struct Borrowed {
-    /// The thread.
-    pub thread: Tracee,
-    registers: Registers,
-    mask: u64,
+/// What a batch does at its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// A breakpoint, which kills without a tracer.
+    Trap,
+    /// It goes to the address in r15.
+    Jump,
 }
 
-impl Borrowed {
-    /// Remembers registers and mask, and blocks signals.
-    ///
-    /// # Errors
-    /// ESRCH if the thread is gone or not stopped.
-    pub fn take(thread: Tracee) -> io::Result<Self> {
-        let registers = thread.registers()?;
-        let mask = thread.signal_mask()?;
-        thread.set_signal_mask(QUIET)?;
-        Ok(Self { thread, registers, mask })
-    }
+/// `jmp r15`.
+const JUMP: [u8; 3] = [0x41, 0xff, 0xe7];
 
-    /// Puts everything back. The thread stands in a stop of its own then, not before the delivery of the
-    /// injection's SIGTRAP: if the tracer dies now, the thread goes on instead of dying of that signal.
-    ///
-    /// # Errors
-    /// ESRCH if the thread is gone.
-    pub fn give_back(self) -> io::Result<()> {
-        self.thread.set_registers(&self.registers)?;
-        self.thread.set_signal_mask(self.mask)?;
-        // The interrupt is taken before the next instruction, and before any other signal.
-        self.thread.interrupt()?;
-        self.thread.resume(0)?;
-        match self.thread.wait()? {
-            Stop::Ended(_) => Err(io::Error::from_raw_os_error(libc::ESRCH)),
-            Stop::Signal(_) | Stop::Event { .. } | Stop::Syscall => Ok(()),
-        }
-    }
-
-    /// The registers as they were.
-    #[must_use]
-    pub fn registers(&self) -> &Registers {
-        &self.registers
-    }
-
-    /// The signal mask as it was.
-    #[must_use]
-    pub fn mask(&self) -> u64 {
-        self.mask
+/// Moves a stopped thread into a stop of its own: if the tracer dies, it goes on as it stands instead of
+/// getting the signal before whose delivery it was stopped.
+///
+/// # Errors
+/// ESRCH if the thread is gone.
+pub fn rest(thread: Tracee) -> io::Result<()> {
+    // The interrupt is taken before the next instruction, and before any other signal.
+    thread.interrupt()?;
+    thread.resume(0)?;
+    match thread.wait()? {
+        Stop::Ended(_) => Err(io::Error::from_raw_os_error(libc::ESRCH)),
+        Stop::Signal(_) | Stop::Event { .. } | Stop::Syscall => Ok(()),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ptrace::EXITKILL;
+    use crate::borrowed::Borrowed;
+    use crate::ptrace::{EXITKILL, FOLLOW};
     use std::process::{Command, Stdio};
 
     /// A sleeping program, traced, with an area.
     fn with_victim(test: impl FnOnce(Tracee, i32, Site, Area)) {
         let mut child = Command::new("sleep").arg("60").stdin(Stdio::null()).spawn().unwrap();
         let pid = child.id() as i32;
-        let thread = Tracee::seize(pid, EXITKILL).unwrap();
+        let thread = Tracee::seize(pid, FOLLOW | EXITKILL).unwrap();
         thread.interrupt().unwrap();
         thread.wait().unwrap();
         let site = Site::in_vdso(pid).unwrap();
-        let borrowed = Borrowed::take(thread).unwrap();
+        let borrowed = Borrowed::take(thread, pid).unwrap();
         let area = Area::install(thread, pid, site, None, 1 << 16).unwrap();
         test(thread, pid, site, area);
         area.remove(thread, site).unwrap();

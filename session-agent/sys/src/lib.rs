@@ -3,6 +3,7 @@
 //! | module | what |
 //! |---|---|
 //! | [`batch`] | arrays of system calls and their interpreter |
+//! | [`borrowed`] | a thread of a running program, borrowed for injections |
 //! | [`caps`] | capabilities |
 //! | [`confine`] | no_new_privs and the sessions' system call filter |
 //! | [`descriptor`] | descriptors of this and other processes: duplicate, compare, look at |
@@ -23,9 +24,11 @@
 //! | [`unix_diag`] | the unix sockets of a network namespace |
 //! | [`spawn`] | starting programs inside it |
 //! | [`uffd`] | noting writes |
+//! | [`way_back`] | how a borrowed thread goes on when its tracer dies |
 //! | [`xattr`] | extended attributes |
 
 pub mod batch;
+pub mod borrowed;
 pub mod caps;
 pub mod confine;
 pub mod descriptor;
@@ -50,4 +53,5 @@ pub mod testing;
 pub mod tty;
 pub mod uffd;
 pub mod unix_diag;
+pub mod way_back;
 pub mod xattr;

@@ -231,6 +231,16 @@ impl Tracee {
         request(libc::PTRACE_SETREGSET, self.tid, NT_X86_XSTATE, &raw const vector as usize).map(drop)
     }
 
+    /// tgkill(2): sends the thread of this process a signal.
+    ///
+    /// # Errors
+    /// ESRCH if it is gone.
+    pub fn queue_signal(self, pid: pid_t, signal: i32) -> io::Result<()> {
+        // SAFETY: three numbers.
+        let ret = unsafe { libc::syscall(libc::SYS_tgkill, pid, self.tid, signal) };
+        if ret < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+
     /// The mask of blocked signals (bit 0 is signal 1).
     ///
     /// # Errors

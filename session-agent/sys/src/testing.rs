@@ -6,7 +6,7 @@
 use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::batch::{Batch, CallFailed, Done, interpreter, lone_call_offset};
+use crate::batch::{Batch, CallFailed, Done, end_offset, interpreter};
 
 const ROOM: usize = 1 << 20;
 const HEAD: usize = 4096;
@@ -31,11 +31,10 @@ impl Siblings {
         let shared = map(ROOM * count, libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED)?;
         let code = map(4096, libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE)?;
         let program = interpreter();
-        // SAFETY: `code` is a fresh page of ours, larger than the interpreter. Its end, an int3 two
-        // bytes before the lone call, becomes a return.
+        // SAFETY: `code` is a fresh page of ours, larger than the interpreter. Its end becomes a return.
         unsafe {
             std::ptr::copy_nonoverlapping(program.as_ptr(), code, program.len());
-            *code.add(lone_call_offset() as usize - 2) = 0xc3;
+            *code.add(end_offset() as usize) = 0xc3;
             libc::mprotect(code.cast(), 4096, libc::PROT_READ | libc::PROT_EXEC);
         }
         let mut this = Self { shared, code, count, pids: Vec::new() };

@@ -61,6 +61,7 @@ impl Way {
                     continue; // cut
                 }
                 let Ok(to) = TcpStream::connect(direct_address) else { continue };
+                from.set_nodelay(true).and_then(|()| to.set_nodelay(true)).unwrap();
                 for (toward, a, b) in [(Toward::Target, &from, &to), (Toward::Source, &to, &from)] {
                     let (a, b) = (a.try_clone().unwrap(), b.try_clone().unwrap());
                     let (left, cut) = (left.clone(), cut.clone());
