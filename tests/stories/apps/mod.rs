@@ -1,0 +1,159 @@
+//! Real apps on the road: each goes desk, laptop, desk, laptop, answers keys after each move, and
+//! still has what it held. A complete run writes the figures into tests/README.md.
+
+mod figures;
+mod list;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use roam_tests::harness::guard::LabGuard;
+use roam_tests::harness::report::Report;
+use roam_tests::harness::wait::{self, Limit};
+use serde_json::Value;
+
+use self::figures::Figures;
+use self::list::{APPS, App, Proof};
+use crate::desktop::{Key, Screen};
+use crate::kinds::roam;
+
+/// Runs all apps, or those named.
+pub fn tell(only: &[String]) -> Report {
+    let mut report = Report::new(&["apps"]);
+    if let Err(error) = run(only, &mut report) {
+        report.add("the lab", "apps", Err(format!("{error:#}")));
+    }
+    report
+}
+
+fn run(only: &[String], report: &mut Report) -> Result<()> {
+    let only: Vec<&String> = only.iter().filter(|name| !name.is_empty()).collect();
+    for name in &only {
+        ensure!(APPS.iter().any(|app| app.name == *name), "no app is called {name}");
+    }
+    let pictures = pictures()?;
+    let lab = LabGuard::up(&["desk", "laptop"], false)?;
+    let (apps, _) = lab.folder_in_home("apps")?;
+    fs::write(apps.join("two-processes.py"), include_str!("two-processes.py"))?;
+    let mut figures = Vec::new();
+    for app in APPS.iter().filter(|app| only.is_empty() || only.iter().any(|name| *name == app.name)) {
+        let result = Ride { lab: &lab, app, apps: &apps, pictures: &pictures }.whole();
+        eprintln!("{} {}", if result.is_ok() { "ok    " } else { "FAILED" }, app.name);
+        let _gone = roam(&lab, &["stop", app.name]);
+        report.add(
+            app.name,
+            "apps",
+            result.map(|of_app| figures.push(of_app)).map_err(|error| format!("{error:#}")),
+        );
+    }
+    if only.is_empty() && figures.len() == APPS.len() {
+        figures::write(&figures)?;
+    }
+    lab.down()
+}
+
+/// One app's way.
+struct Ride<'a> {
+    lab: &'a LabGuard,
+    app: &'a App,
+    /// HOME's `apps`, where the apps write what they are asked for.
+    apps: &'a Path,
+    pictures: &'a Path,
+}
+
+impl Ride<'_> {
+    fn whole(&self) -> Result<Figures> {
+        let app = self.app;
+        let mut argv = vec!["run", "--name", app.name, "--"];
+        argv.extend(app.command);
+        roam(self.lab, &argv)?;
+        let desk = Screen::of(self.lab, "desk");
+        desk.focus(&format!("{}.*{}@", app.ready, app.name))?;
+        if !matches!(app.proof, Proof::Moving) {
+            desk.settle()?;
+        }
+        self.press(&desk, app.before, 0)?;
+        let mut figures = Figures::of(self.lab, app.name)?;
+        for (number, [from, to]) in
+            [["desk", "laptop"], ["laptop", "desk"], ["desk", "laptop"]].iter().enumerate()
+        {
+            let number = number + 1;
+            let downtime = self.leg(number, from, to).with_context(|| format!("move {number}"))?;
+            figures.downtimes.push(downtime);
+        }
+        let last = self.pictures.join(format!("{}.png", app.name));
+        Screen::of(self.lab, "laptop").photograph(&last)?;
+        Ok(figures)
+    }
+
+    /// One move, and what is done before and after it. Returns how long the app stood still, in milliseconds.
+    fn leg(&self, number: usize, from: &str, to: &str) -> Result<f64> {
+        let app = self.app;
+        let (source, target) = (Screen::of(self.lab, from), Screen::of(self.lab, to));
+        self.press(&source, app.held, number)?;
+        let open = app.open.map(|title| source.looks(title).map(|looks| (title, looks))).transpose()?;
+        let downtime = self.send(to)?;
+        // An open menu has the keyboard, and a click elsewhere would close it.
+        if let Some((title, looked)) = open {
+            ensure!(target.looks(title)? == looked, "{title:?} looks different on {to}");
+        } else {
+            target.focus(&format!("{}@", app.name))?;
+        }
+        self.answer(&target, number).with_context(|| format!("on {to}"))?;
+        Ok(downtime)
+    }
+
+    fn press(&self, screen: &Screen<'_>, keys: &[Key<'_>], number: usize) -> Result<()> {
+        for key in keys {
+            match key {
+                Key::Text(text) => screen.press(&[Key::Text(&text.replace('#', &number.to_string()))])?,
+                key => screen.press(&[*key])?,
+            }
+        }
+        Ok(())
+    }
+
+    fn send(&self, machine: &str) -> Result<f64> {
+        let said = roam(self.lab, &["send", self.app.name, machine, "--json"])?;
+        let done: Value = serde_json::from_str(said.lines().last().context("`roam send` printed nothing")?)?;
+        ensure!(done["event"] == "done" && done["to"] == machine, "`roam send` ended with {done}");
+        done["downtime_ms"].as_f64().context("a downtime")
+    }
+
+    fn answer(&self, screen: &Screen<'_>, number: usize) -> Result<()> {
+        let app = self.app;
+        match app.proof {
+            Proof::File(first, each) => {
+                self.press(screen, app.after, number)?;
+                let moves = (1..=number).map(|number| each.replace('#', &number.to_string()));
+                let wanted = format!("{first}{}", moves.collect::<String>());
+                let file = self.apps.join(app.name);
+                // Some editors end the last line, some do not.
+                wait::for_content(&file, Limit::seconds(30), |text| text.trim_end() == wanted.trim_end())
+                    .with_context(|| {
+                        let holds = fs::read_to_string(&file).unwrap_or_default();
+                        format!("{} holds {holds:?}, not {wanted:?}", file.display())
+                    })
+            }
+            Proof::Picture => {
+                let picture = |name: &str| self.lab.folder().path().join(format!("{}-{name}.png", app.name));
+                let (before, after) = (picture("before"), picture("after"));
+                screen.shot(&before)?;
+                self.press(screen, app.after, number)?;
+                screen.shot(&after)?;
+                ensure!(fs::read(&before)? != fs::read(&after)?, "the keys changed nothing");
+                Ok(())
+            }
+            Proof::Moving => screen.moves(),
+        }
+    }
+}
+
+/// `target/apps`, where the last picture of each app goes.
+fn pictures() -> Result<PathBuf> {
+    let programs = std::env::current_exe()?;
+    let folder = programs.ancestors().nth(2).context("a target folder")?.join("apps");
+    fs::create_dir_all(&folder)?;
+    Ok(folder)
+}
