@@ -65,7 +65,7 @@ impl X {
             b"MIT-MAGIC-COOKIE-1".to_vec(),
             cookie,
         )
-        .context("The X server refused the connection; is ROAM_X_COOKIE its cookie?")?;
+        .context("The X server refused the connection; is the cookie its own?")?;
         Self::new(conn, 0)
     }
 

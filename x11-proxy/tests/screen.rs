@@ -9,6 +9,7 @@ use std::process::Command;
 use std::sync::mpsc;
 
 use harness::{LIMIT, Pair, Process};
+use roam_api::charge::Told;
 use roam_api::codec::{HEADER_LEN, decode_body, parse_header};
 use roam_api::display::ToViewer;
 
@@ -110,20 +111,16 @@ fn garbage_ends_that_display_only_and_every_attach_is_told_everything() {
     pair.user.painted("terminal");
 
     let (mut ours, theirs) = UnixStream::pair().unwrap();
-    let mut display = pair.display(theirs.into());
+    let (mut display, _keeper) = pair.display(theirs.into());
     ours.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
     assert!(!display.ended_well());
 
     let (mut ours, theirs) = UnixStream::pair().unwrap();
     ours.set_read_timeout(Some(LIMIT)).unwrap();
-    let _second = pair.display(theirs.into());
+    let (_second, mut keeper) = pair.display(theirs.into());
     let mut titles = Vec::new();
     loop {
-        let mut header = [0; HEADER_LEN];
-        ours.read_exact(&mut header).unwrap();
-        let mut body = vec![0; parse_header(header).unwrap().len];
-        ours.read_exact(&mut body).unwrap();
-        let message: ToViewer = decode_body(&body).unwrap();
+        let message: ToViewer = hear(&mut ours);
         message.check().unwrap();
         match message {
             ToViewer::Window(info) => titles.push(info.title),
@@ -132,5 +129,24 @@ fn garbage_ends_that_display_only_and_every_attach_is_told_everything() {
         }
     }
     assert_eq!(titles, ["terminal"]);
+    assert_eq!(hear::<Told>(&mut keeper), Told::Titles(titles));
     same_pixels(&pair);
+}
+
+/// The next message of a stream.
+fn hear<T: serde::de::DeserializeOwned>(stream: &mut UnixStream) -> T {
+    let mut header = [0; HEADER_LEN];
+    stream.read_exact(&mut header).unwrap();
+    let mut body = vec![0; parse_header(header).unwrap().len];
+    stream.read_exact(&mut body).unwrap();
+    decode_body(&body).unwrap()
+}
+
+#[test]
+fn a_display_ends_with_its_keeper() {
+    let pair = Pair::start(true);
+    let (_viewer, theirs) = UnixStream::pair().unwrap();
+    let (mut display, keeper) = pair.display(theirs.into());
+    drop(keeper);
+    assert!(display.ended_well());
 }

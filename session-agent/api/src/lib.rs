@@ -9,6 +9,7 @@
 //! | [`init`] | a keeper and the pod's pid 1 | local socket `init.sock` |
 //! | [`peer`] | two agents | QUIC stream of the link |
 //! | [`migration`] | two keepers, during a move | TLS lane |
+//! | [`charge`] | a keeper and a roam-display it started | local socket, descriptors beside it |
 //! | [`display`] | roam-display and a viewer | local socket, or relayed by the link |
 //!
 //! [`codec`] holds the one binary encoding (always size-limited) and the frame header;
@@ -16,6 +17,7 @@
 //! outer form of a checkpoint image.
 
 pub mod agent;
+pub mod charge;
 pub mod codec;
 pub mod display;
 pub mod envelope;

@@ -201,7 +201,7 @@ impl Keeper {
             host: identity.host,
             state,
             command: command_line(&spec.argv),
-            titles: Vec::new(),
+            titles: self.displays.titles(),
             shown_on: self.displays.shown_on(),
             processes: size.0,
             memory_bytes: size.1,

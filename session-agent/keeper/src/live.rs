@@ -186,22 +186,23 @@ impl Live {
         }
     }
 
-    /// Number of processes, and their resident memory in bytes.
+    /// Number of processes, and what they have in memory that is no file's, in bytes: about what a move
+    /// carries. Memory that processes share counts for each of them.
     #[must_use]
     pub fn size(&self) -> (u32, u64) {
         let root = roam_checkpoint::pod::Pod::root(&*self.pod);
         let Ok(entries) = std::fs::read_dir(root.join("proc")) else { return (0, 0) };
-        let (mut count, mut pages) = (0, 0);
+        let (mut count, mut kib) = (0, 0);
         for entry in entries.flatten() {
             let is_process = entry.file_name().to_str().is_some_and(|n| n != "1" && n.parse::<u32>().is_ok());
-            if let Some(statm) =
-                is_process.then(|| std::fs::read_to_string(entry.path().join("statm")).ok()).flatten()
+            if let Some(status) =
+                is_process.then(|| std::fs::read_to_string(entry.path().join("status")).ok()).flatten()
             {
                 count += 1;
-                pages += statm.split(' ').nth(1).and_then(|n| n.parse::<u64>().ok()).unwrap_or(0);
+                kib += own_kib(&status);
             }
         }
-        (count, pages * 4096)
+        (count, kib << 10)
     }
 
     /// Waits until nothing but helpers is left.
@@ -354,4 +355,24 @@ impl Externals for PodExternals {
 pub fn to_tokio(stream: StdUnixStream) -> io::Result<tokio::net::UnixStream> {
     stream.set_nonblocking(true)?;
     tokio::net::UnixStream::from_std(stream)
+}
+/// Anonymous and shared memory that is there, by /proc/PID/status (proc(5)), in KiB.
+fn own_kib(status: &str) -> u64 {
+    let field = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+        line.trim().trim_end_matches(" kB").parse::<u64>().ok()
+    };
+    field("RssAnon:").unwrap_or(0) + field("RssShmem:").unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_counted_without_files() {
+        let status = "Name:\tpad\nRssAnon:\t    1200 kB\nRssFile:\t 9000 kB\nRssShmem:\t       8 kB\n";
+        assert_eq!(own_kib(status), 1208);
+        assert_eq!(own_kib("Name:\tkernel thread\n"), 0);
+    }
 }

@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use roam_api::charge::Told;
 use roam_api::codec::decode_body;
 use roam_api::error::Failure;
 use roam_api::keeper::{Answer, Reply, Request};
@@ -18,6 +19,7 @@ use tokio::net::{UnixListener, UnixStream};
 use crate::exec;
 use crate::keeper::{Keeper, LINGER, Phase};
 use crate::migration::send::Target;
+use crate::screen::attach::Started;
 use crate::wire::Partial;
 
 /// Serves until the keeper has nothing more to do.
@@ -234,18 +236,32 @@ async fn attach(
     };
     frames::write(&mut stream, &Reply::Done(Answer::Ok)).await?;
     match keeper.displays.start(&live, shown, stream.into_std()?) {
-        Ok((number, mut child, stopped)) => {
+        Ok(Started { number, mut child, stopped, tells }) => {
             keeper.touch();
+            let told = tokio::spawn(listen(keeper.clone(), tells));
             tokio::select! {
                 _ = child.wait() => {}
                 _ = stopped => { let _ = child.kill().await; }
             }
+            told.abort();
             keeper.displays.ended(number);
             keeper.touch();
         }
         Err(failure) => tracing::error!(%failure, "a display did not start"),
     }
     Ok(())
+}
+
+/// Hears a display until it ends, or says what it may not.
+async fn listen(keeper: Arc<Keeper>, mut tells: UnixStream) {
+    while let Ok(Some(told)) = frames::read::<Told>(&mut tells).await {
+        if !told.is_sound() {
+            return;
+        }
+        let Told::Titles(titles) = told;
+        keeper.displays.set_titles(titles);
+        keeper.touch();
+    }
 }
 
 async fn watch(keeper: &Arc<Keeper>, mut stream: UnixStream) -> Result<(), frames::FrameError> {

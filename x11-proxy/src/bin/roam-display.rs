@@ -1,32 +1,26 @@
 //! Captures the windows of a pod for one viewer, and carries the viewer's input to them.
-//! The X server's cookie comes in the environment, as hexadecimal digits in ROAM_X_COOKIE.
+//!
+//! Its standard input is a socket to the keeper, which sends one [`Charge`] with the viewer's stream and
+//! the X server's. It ends with that socket: the keeper's successor would not know of this display.
 
-use std::os::fd::AsFd;
+use std::io::Read as _;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
+use roam_api::charge::{Charge, Told};
+use roam_api::codec::{HEADER_LEN, decode_body, encode_frame, parse_header};
 
-/// Captures a session's windows for one viewer. Started by roam-keeper.
+/// Captures a session's windows for one viewer. Started by roam-keeper, with a socket as standard input.
 #[derive(Parser)]
 #[command(version)]
-struct Arguments {
-    /// Inherited descriptor of the stream to the viewer.
-    #[arg(long)]
-    fd: i32,
-    /// Inherited descriptor of a socket connected to the pod's X server.
-    #[arg(long)]
-    x_fd: i32,
-    /// The process to end with: its successor would not know of this display.
-    #[arg(long)]
-    keeper: i32,
-    /// Take no input from the viewer.
-    #[arg(long)]
-    view_only: bool,
-}
+struct Arguments {}
 
 fn main() -> ExitCode {
-    match run(&Arguments::parse()) {
+    let Arguments {} = Arguments::parse();
+    match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("roam-display: {error:#}");
@@ -35,32 +29,40 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: &Arguments) -> Result<()> {
-    end_with(arguments.keeper)?;
-    let hex = std::env::var("ROAM_X_COOKIE").context("ROAM_X_COOKIE is not set.")?;
-    let cookie =
-        roam_x11_proxy::cookie_from_hex(&hex).context("ROAM_X_COOKIE is not a row of hexadecimal digits.")?;
-    let inherited = |fd: i32| {
-        roam_sys::inherited::inherited(fd).with_context(|| format!("Descriptor {fd} was not passed on."))
-    };
+fn run() -> Result<()> {
+    let keeper = roam_sys::inherited::inherited(0).context("Standard input is closed.")?;
+    let mut keeper = UnixStream::from(keeper);
+    let (charge, [stream, x]) = charge(&mut keeper).context("This is started by roam-keeper.")?;
+    let mut tell = keeper.try_clone()?;
+    std::thread::spawn(move || {
+        // The keeper says nothing more: anything but silence is its end.
+        let _ = keeper.read(&mut [0]);
+        std::process::exit(0);
+    });
     roam_x11_proxy::compositor::run(roam_x11_proxy::compositor::Options {
-        stream: inherited(arguments.fd)?,
-        x: inherited(arguments.x_fd)?,
-        cookie,
-        view_only: arguments.view_only,
+        stream,
+        x,
+        cookie: charge.cookie,
+        view_only: charge.view_only,
+        titles: Box::new(move |titles| {
+            let frame = encode_frame(&Told::Titles(titles.to_vec()))?;
+            // A keeper that does not listen is about to end, and this display with it.
+            let _ = std::io::Write::write_all(&mut tell, &frame);
+            Ok(())
+        }),
     })
 }
 
-/// Ends this process when that one, its parent, does.
-fn end_with(parent: i32) -> Result<()> {
-    let handle = roam_sys::spawn::pidfd_open(nix::unistd::Pid::from_raw(parent))
-        .context("The keeper that started this is gone.")?;
-    // Asked for after the handle is there: so the handle is the parent's, and not a later process's.
-    anyhow::ensure!(nix::unistd::getppid().as_raw() == parent, "This is not the child of its keeper.");
-    std::thread::spawn(move || {
-        let mut keeper = [nix::poll::PollFd::new(handle.as_fd(), nix::poll::PollFlags::POLLIN)];
-        while nix::poll::poll(&mut keeper, nix::poll::PollTimeout::NONE) == Err(nix::errno::Errno::EINTR) {}
-        std::process::exit(0);
-    });
-    Ok(())
+/// Receives the keeper's one message.
+fn charge(keeper: &mut UnixStream) -> Result<(Charge, [OwnedFd; 2])> {
+    let (mut head, mut descriptors) = ([0; HEADER_LEN], Vec::new());
+    let got = roam_sys::fdpass::receive(keeper.as_fd(), &mut head, &mut descriptors)?;
+    keeper.read_exact(&mut head[got..])?;
+    let mut body = vec![0; parse_header(head)?.len];
+    keeper.read_exact(&mut body)?;
+    let charge = decode_body(&body)?;
+    ensure!(descriptors.len() == 2, "The keeper sent {} descriptors, not two.", descriptors.len());
+    let mut descriptors = descriptors.into_iter();
+    let mut next = || descriptors.next().context("two were counted");
+    Ok((charge, [next()?, next()?]))
 }

@@ -59,7 +59,12 @@ pub struct Options {
     pub cookie: Vec<u8>,
     /// Take no input.
     pub view_only: bool,
+    /// Told the titles of the app's windows when they change, oldest window first.
+    pub titles: TellTitles,
 }
+
+/// Who is told the titles of the app's windows.
+pub type TellTitles = Box<dyn FnMut(&[String]) -> Result<()>>;
 
 /// Runs until the viewer or the X server goes.
 ///
@@ -69,7 +74,7 @@ pub fn run(options: Options) -> Result<()> {
     let x = X::from_socket(options.x, options.cookie)?;
     let stream = UnixStream::from(options.stream);
     stream.set_nonblocking(true)?;
-    let mut display = Display::new(x, stream, options.view_only)?;
+    let mut display = Display::new(x, stream, options.view_only, options.titles)?;
     let ended = display.serve();
     // Whatever the viewer held down is let go; if the X server is gone there is nothing to let go.
     if display.input.release_all(&display.x).is_ok() {
@@ -93,10 +98,12 @@ struct Display {
     cursor_stale: bool,
     synced: bool,
     view_only: bool,
+    titles: Vec<String>,
+    tell_titles: TellTitles,
 }
 
 impl Display {
-    fn new(x: X, stream: UnixStream, view_only: bool) -> Result<Self> {
+    fn new(x: X, stream: UnixStream, view_only: bool, tell_titles: TellTitles) -> Result<Self> {
         x.conn.xfixes_query_version(5, 0)?.reply().context("The X server has no XFixes extension.")?;
         x.conn.damage_query_version(1, 1)?.reply().context("The X server has no DAMAGE extension.")?;
         let capture = Capture::new(&x)?;
@@ -123,6 +130,8 @@ impl Display {
             cursor_stale: true,
             synced: false,
             view_only,
+            titles: Vec::new(),
+            tell_titles,
         })
     }
 
@@ -231,18 +240,28 @@ impl Display {
     /// Tells the viewer what changed, while there is room.
     fn tell(&mut self, now: Duration) -> Result<()> {
         self.tracker.settle_resizes(now);
+        let mut retitled = false;
         for gone in self.tracker.take_gone() {
             self.outbox.push(&ToViewer::Gone(WindowId(gone)))?;
+            retitled = true;
         }
         while self.outbox.has_room() {
             let Some((window, info)) = self.tracker.next_stale(&self.x) else { break };
             if let Some(info) = info {
                 self.outbox.push(&ToViewer::Window(info))?;
+                retitled = true;
             }
             if self.tracker.take_icon_stale(window)
                 && let Some(icon) = icon::read(&self.x, window)?
             {
                 self.outbox.push(&ToViewer::Icon { window: WindowId(window), icon })?;
+            }
+        }
+        if retitled {
+            let titles = self.tracker.titles();
+            if titles != self.titles {
+                (self.tell_titles)(&titles)?;
+                self.titles = titles;
             }
         }
         if self.cursor_stale && self.outbox.has_room() {

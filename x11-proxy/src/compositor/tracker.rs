@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use anyhow::Result;
+use roam_api::charge::MAX_TITLES;
 use roam_api::display::{Drag, MAX_SIDE, Size, ToViewer, WindowId, WindowInfo, WindowKind};
 use x11rb::connection::Connection;
 use x11rb::protocol::Event;
@@ -295,6 +296,13 @@ impl Tracker {
 
     pub fn resize_deadline(&self) -> Option<Duration> {
         self.windows.values().filter_map(|t| t.resize.map(|r| r.until)).min()
+    }
+
+    /// The titles of the windows that the viewer was told of, popups left out, oldest first.
+    pub fn titles(&self) -> Vec<String> {
+        let told = self.windows.values().filter_map(|t| t.told.as_ref());
+        let titles = told.filter(|info| !info.popup && !info.title.trim().is_empty());
+        titles.map(|info| info.title.clone()).take(MAX_TITLES).collect()
     }
 
     pub fn take_gone(&mut self) -> Vec<Window> {

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use roam_api::charge::Charge;
 use tempfile::TempDir;
 use x11rb::connection::Connection as _;
 use x11rb::protocol::composite::ConnectionExt as _;
@@ -332,6 +333,8 @@ pub struct Pair {
 pub struct Attached {
     pub viewer: Process,
     pub display: Process,
+    /// The display's standard input, as its keeper holds it.
+    _keeper: UnixStream,
 }
 
 impl Pair {
@@ -347,25 +350,29 @@ impl Pair {
         Self { app, user, _managers: managers, folder }
     }
 
-    /// roam-display alone, speaking on this stream.
-    pub fn display(&self, stream: OwnedFd) -> Process {
-        Process::start(
+    /// roam-display alone, speaking on this stream; and the socket by which it is told to, as a keeper's.
+    pub fn display(&self, stream: OwnedFd) -> (Process, UnixStream) {
+        let (keeper, standard_input) = UnixStream::pair().unwrap();
+        let process = Process::start(
             Command::new(env!("CARGO_BIN_EXE_roam-display"))
-                .args(["--fd", "0", "--x-fd", "1"])
-                .env("ROAM_X_COOKIE", COOKIE.map(|byte| format!("{byte:02x}")).concat())
-                .stdin(Stdio::from(stream))
-                .stdout(Stdio::from(self.app.socket())),
-        )
+                .stdin(Stdio::from(OwnedFd::from(standard_input))),
+        );
+        let charge = Charge { cookie: COOKIE.to_vec(), view_only: false };
+        let frame = roam_api::codec::encode_frame(&charge).unwrap();
+        let x = self.app.socket();
+        let sent = roam_sys::fdpass::send(keeper.as_fd(), &frame, &[stream.as_fd(), x.as_fd()]);
+        assert_eq!(sent.unwrap(), frame.len());
+        (process, keeper)
     }
 
     pub fn attach(&self) -> Attached {
         let (ours, theirs) = UnixStream::pair().unwrap();
-        let display = self.display(ours.into());
+        let (display, keeper) = self.display(ours.into());
         let viewer = self.user.run(
             Command::new(env!("CARGO_BIN_EXE_roam-viewer"))
                 .args(["--fd", "0", "--title", "pad@desk"])
                 .stdin(Stdio::from(OwnedFd::from(theirs))),
         );
-        Attached { viewer, display }
+        Attached { viewer, display, _keeper: keeper }
     }
 }

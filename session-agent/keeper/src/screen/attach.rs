@@ -2,15 +2,18 @@
 //!
 //! A display keeps nothing and may die at any time: the session does not notice, and the viewer
 //! attaches again. It ends with its keeper: the next one would not know of it, nor could it move a session
-//! whose X server a stranger is connected to.
+//! whose X server a stranger is connected to. What the app's windows are called is known from it, and
+//! remembered when nobody looks.
 
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::Stdio;
 use std::sync::{Mutex, PoisonError};
 
+use roam_api::charge::Charge;
+use roam_api::codec::encode_frame;
 use roam_api::error::Failure;
 use roam_api::session::ShownOn;
 use tokio::process::{Child, Command};
@@ -19,10 +22,23 @@ use tokio::sync::oneshot;
 use crate::live::Live;
 use crate::paths::companion;
 
+/// A display that was started.
+pub struct Started {
+    /// Its number among this keeper's.
+    pub number: u64,
+    /// Its process.
+    pub child: Child,
+    /// Says that it must go.
+    pub stopped: oneshot::Receiver<()>,
+    /// Where it tells what it sees, as [`roam_api::charge::Told`].
+    pub tells: tokio::net::UnixStream,
+}
+
 /// The displays that run.
 #[derive(Default)]
 pub struct Displays {
     running: Mutex<HashMap<u64, Running>>,
+    titles: Mutex<Vec<String>>,
     number: std::sync::atomic::AtomicU64,
 }
 
@@ -44,6 +60,17 @@ impl Displays {
         list
     }
 
+    /// What the app's windows are called, as the last display saw them.
+    #[must_use]
+    pub fn titles(&self) -> Vec<String> {
+        self.titles.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A display says what the windows are called.
+    pub fn set_titles(&self, titles: Vec<String>) {
+        *self.titles.lock().unwrap_or_else(PoisonError::into_inner) = titles;
+    }
+
     /// Ends the displays of one machine's viewers, or all.
     pub fn stop(&self, machine: Option<&str>) {
         let mut running = self.lock();
@@ -63,12 +90,7 @@ impl Displays {
     ///
     /// # Errors
     /// If the session has no screen, or the display can't be started.
-    pub fn start(
-        &self,
-        live: &Live,
-        shown: ShownOn,
-        viewer: UnixStream,
-    ) -> Result<(u64, Child, oneshot::Receiver<()>), Failure> {
+    pub fn start(&self, live: &Live, shown: ShownOn, viewer: UnixStream) -> Result<Started, Failure> {
         let Some(cookie) = &live.facts.cookie else {
             return Err(Failure::refused(format!("{} has no screen.", live.spec.name))
                 .next("It was started with --no-screen; read its output with `roam log`."));
@@ -78,20 +100,24 @@ impl Displays {
         let socket = roam_checkpoint::pod::Pod::root(&*live.pod).join("tmp/.X11-unix/X0");
         let x = UnixStream::connect(socket).map_err(failed)?;
         viewer.set_nonblocking(false).map_err(failed)?;
-        // Both sockets travel as standard descriptors: nothing else can leak into the display that way.
-        let mut command = Command::new(program);
-        command
-            .args(["--fd", "0", "--x-fd", "1", "--keeper", &std::process::id().to_string()])
-            .args(shown.view_only.then_some("--view-only"))
-            .env("ROAM_X_COOKIE", cookie.iter().map(|b| format!("{b:02x}")).collect::<String>())
-            .stdin(Stdio::from(OwnedFd::from(viewer)))
-            .stdout(Stdio::from(OwnedFd::from(x)))
-            .kill_on_drop(true);
-        let child = command.spawn().map_err(failed)?;
+        let (ours, theirs) = UnixStream::pair().map_err(failed)?;
+        // All that it gets comes through its standard input: nothing else can leak into it that way.
+        let child = Command::new(program)
+            .stdin(Stdio::from(OwnedFd::from(theirs)))
+            .stdout(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(failed)?;
+        let charge = Charge { cookie: cookie.to_vec(), view_only: shown.view_only };
+        let frame = encode_frame(&charge).map_err(|e| failed(io::Error::other(e)))?;
+        // A few dozen bytes into an empty socket go at once.
+        roam_sys::fdpass::send(ours.as_fd(), &frame, &[viewer.as_fd(), x.as_fd()]).map_err(failed)?;
+        ours.set_nonblocking(true).map_err(failed)?;
+        let tells = tokio::net::UnixStream::from_std(ours).map_err(failed)?;
         let number = self.number.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let (stop, stopped) = oneshot::channel();
         self.lock().insert(number, Running { shown, stop });
-        Ok((number, child, stopped))
+        Ok(Started { number, child, stopped, tells })
     }
 
     /// A display ended.
