@@ -52,10 +52,6 @@ const REFUSED: [&str; 7] = [
     "vfork-child",
 ];
 
-/// Left out where both machines see the same file: the source, frozen until the target runs, still has
-/// the lock, and the target does not take it later yet.
-const LOCKED_BY_THE_SOURCE: &str = "file-locks";
-
 /// Seconds that each step of a case may take.
 const STEP: u64 = 60;
 
@@ -101,7 +97,6 @@ fn run(lanes: &[Lane], only: &[String], report: &Mutex<Report>) -> Result<()> {
         .iter()
         .filter(|name| chosen(name))
         .flat_map(|name| lanes.iter().map(|&lane| (name.clone(), lane)))
-        .filter(|(name, lane)| name != LOCKED_BY_THE_SOURCE || !matches!(lane, Lane::Moved | Lane::Moved3))
         .collect();
     let queue = Mutex::new(queue);
     let bare = lanes == [Lane::Alone];

@@ -14,7 +14,7 @@ const NOT_ON_THE_ROAD: [&str; 6] =
     ["busy-memory", "busy-shared", "changing-maps", "changing-processes", "limits", "registers"];
 
 /// What is refused so far would refuse the whole session; the kinds count each of them.
-const NOT_CARRIED_YET: [&str; 4] = ["file-locks", "shared-descriptors", "unix-listener", "vfork-child"];
+const NOT_CARRIED_YET: [&str; 3] = ["shared-descriptors", "unix-listener", "vfork-child"];
 
 /// Tells the story.
 pub fn tell() -> Report {

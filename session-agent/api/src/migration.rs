@@ -123,6 +123,8 @@ pub enum ToTarget {
         /// The move's number.
         number: u64,
     },
+    /// To [`ToSource::NeedsLocks`]: the frozen session holds no file lock any more.
+    LocksGiven,
 }
 
 /// From the target's keeper.
@@ -142,6 +144,8 @@ pub enum ToSource {
     Activated,
     /// To a query.
     Status(Standing),
+    /// Everything but file locks is built: somebody holds them, the source if both see the same files.
+    NeedsLocks,
 }
 
 /// What the target has of a move.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use roam_api::error::Refusal;
-use roam_sys::batch::{Batch, Done};
+use roam_sys::batch::{Batch, Done, RetOf};
 use roam_sys::borrowed::Borrowed;
 use roam_sys::inject::{InjectError, rest};
 use roam_sys::procfs::{maps, status};
@@ -13,6 +13,7 @@ use crate::error::Error;
 use crate::freeze::{Frozen, FrozenProcess, list};
 use crate::image::{Clocks, Image};
 use crate::kinds::descriptors::{self, Holder};
+use crate::kinds::locks::{self, Place};
 use crate::kinds::memory::{self, Sender};
 use crate::kinds::private_files;
 use crate::kinds::process::{self, ProcessState};
@@ -147,6 +148,7 @@ impl Frozen {
         layout.private = private;
         let processes =
             self.living().map(|p| capture_process(self, p, &objects)).collect::<Result<Vec<_>, _>>()?;
+        self.locks = locks::all(&descriptors);
         self.objects = objects;
         self.views = views;
         let clocks = clocks(pod)?;
@@ -178,6 +180,45 @@ impl Frozen {
         }
         sender.objects(&self.objects, &self.views)?;
         Ok(sender.stats)
+    }
+
+    /// The file locks that it had when it was captured.
+    #[must_use]
+    pub fn locks(&self) -> &[Place] {
+        &self.locks
+    }
+
+    /// Gives these locks back, so that the session can take them elsewhere. It must not run until it has them
+    /// again.
+    ///
+    /// # Errors
+    /// If a process can't be told to.
+    pub fn give_locks(&self, places: &[Place]) -> Result<(), Error> {
+        self.set_locks(places, false).map(drop)
+    }
+
+    /// Takes these locks, without waiting; returns those that others have.
+    ///
+    /// # Errors
+    /// If a process can't be told to.
+    pub fn take_locks(&self, places: &[Place]) -> Result<Vec<Place>, Error> {
+        self.set_locks(places, true)
+    }
+
+    fn set_locks(&self, places: &[Place], take: bool) -> Result<Vec<Place>, Error> {
+        let mut left = Vec::new();
+        for process in self.living() {
+            let own: Vec<&Place> = places.iter().filter(|place| place.pid == process.node.pid).collect();
+            for some in own.chunks(100) {
+                let (rets, done) = ask_alone(process, |batch| -> Vec<RetOf> {
+                    some.iter().map(|place| place.held.set(take, place.number, batch)).collect()
+                })?;
+                left.extend(
+                    some.iter().zip(rets).filter(|(_, ret)| done.ret(*ret) < 0).map(|(p, _)| (*p).clone()),
+                );
+            }
+        }
+        Ok(left)
     }
 
     /// Host pid by pod pid.
@@ -241,6 +282,8 @@ fn ask_alone<T>(process: &FrozenProcess, ask: impl FnOnce(&mut Batch) -> T) -> R
         let mut batch = Batch::new();
         let asked = ask(&mut batch);
         let room = batch.encoded_len() as u64 + 4096;
+        // A session that is held has a SIGSTOP waiting.
+        borrowed.take_stop().map_err(inject)?;
         let area = borrowed.install(room).map_err(inject)?;
         let done = borrowed.run(area, &batch).map_err(inject);
         borrowed.remove(area).map_err(inject)?;

@@ -17,6 +17,7 @@ use roam_sys::procfs::{self, stat, status};
 use roam_sys::ptrace::{FOLLOW, Stop, Tracee};
 
 use crate::error::Error;
+use crate::kinds::locks::Place;
 use crate::kinds::memory::ObjectViews;
 use crate::kinds::syscalls::{self, Resume, Waits};
 use crate::kinds::threads::read_timespec;
@@ -66,6 +67,8 @@ pub struct Frozen {
     pub since: Instant,
     pub(crate) objects: Objects,
     pub(crate) views: ObjectViews,
+    /// The file locks that it had when it was captured.
+    pub(crate) locks: Vec<Place>,
     released: bool,
 }
 
@@ -112,6 +115,7 @@ pub fn freeze(pod: &dyn Pod) -> Result<Frozen, Error> {
             since,
             objects: Objects::default(),
             views: ObjectViews::default(),
+            locks: Vec::new(),
             released: false,
         }),
         Err(error) => {

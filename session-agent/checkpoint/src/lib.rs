@@ -26,6 +26,7 @@ pub use capture::{check, clocks};
 pub use error::Error;
 pub use freeze::{Frozen, FrozenProcess, FrozenThread, PATIENCE, freeze, list};
 pub use image::{Clocks, Image};
+pub use kinds::locks::Place as LockPlace;
 pub use pages::{PageSink, PageStats};
 pub use pod::{ExternalName, Externals, Pod};
 pub use restore::{Prepared, Restorer};

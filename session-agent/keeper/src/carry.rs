@@ -128,11 +128,12 @@ impl Arriving {
         self.incoming.take(item, &mut self.restorer).map_err(|e| engine_failed("Receiving the session", e))
     }
 
-    /// Builds everything. Nothing runs yet.
+    /// Builds everything. Nothing runs yet. `ask_for_locks` is called when somebody has a file lock that the
+    /// session held.
     ///
     /// # Errors
     /// What could not be built; nothing is left.
-    pub fn build(self) -> Result<Ready, Failure> {
+    pub fn build(self, ask_for_locks: &mut dyn FnMut() -> Result<(), Error>) -> Result<Ready, Failure> {
         const DOING: &str = "Building the session";
         let Self { restorer, incoming, pod, clocks } = self;
         let (Some(about), Some(image)) = (incoming.about, incoming.image) else {
@@ -140,7 +141,9 @@ impl Arriving {
         };
         let output = Output::make(&pod).map_err(|e| failed(DOING, &e))?;
         let mut externals = PodExternals::to_provide(&output).map_err(|e| failed(DOING, &e))?;
-        let prepared = restorer.build(&image, &pod, &mut externals).map_err(|e| engine_failed(DOING, e))?;
+        let prepared = restorer
+            .build(&image, &pod, &mut externals, ask_for_locks)
+            .map_err(|e| engine_failed(DOING, e))?;
         for (pid, role, status) in &about.children {
             let track = Request::Track { pid: *pid, role: *role, status: *status };
             pod.client().ok(&track, &[]).map_err(|e| failed(DOING, &e))?;

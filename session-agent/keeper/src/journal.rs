@@ -13,6 +13,7 @@ use std::path::Path;
 use roam_api::codec::{decode_section, encode_section};
 use roam_api::keeper::Identity;
 use roam_api::session::SessionSpec;
+use roam_checkpoint::LockPlace;
 use serde::{Deserialize, Serialize};
 
 /// The longest record accepted.
@@ -86,6 +87,14 @@ pub enum Entry {
     },
     /// The copy here was given up.
     ReceiveUndone,
+    /// The target sees the same files: these locks are about to be given back, and the session stands still until
+    /// it is gone or has them again.
+    LocksGiven {
+        /// The target machine's name.
+        to: String,
+        /// The locks.
+        locks: Vec<LockPlace>,
+    },
 }
 
 /// What the session's next keeper must know besides its spec.

@@ -10,6 +10,7 @@ use roam_api::error::{Failure, Outcome};
 use roam_api::init::Request;
 use roam_api::keeper::{Answer, Identity};
 use roam_api::session::{MoveStage, SessionInfo, SessionSpec, SessionState};
+use roam_checkpoint::{LockPlace, freeze};
 use tokio::sync::watch;
 
 use crate::engine::Engine;
@@ -27,6 +28,9 @@ const STOP_PATIENCE: Duration = Duration::from_secs(5);
 pub const LINGER: Duration = Duration::from_secs(60);
 /// How long a request waits for the one that says which session this keeper has.
 const FIRST_REQUEST: Duration = Duration::from_secs(5);
+
+/// Between two tries to get a file lock back that another program took meanwhile.
+pub const LOCK_RETRY: Duration = Duration::from_secs(1);
 
 /// What the session is, as far as this keeper knows.
 #[derive(Clone)]
@@ -53,6 +57,15 @@ pub enum Phase {
     },
 }
 
+/// A move that is committed and not confirmed.
+#[derive(Debug, Clone)]
+pub struct Unsettled {
+    /// Its number.
+    pub number: u64,
+    /// The file locks that the session gave back for it.
+    pub locks: Vec<LockPlace>,
+}
+
 /// A session's owner.
 pub struct Keeper {
     /// Its folders.
@@ -73,8 +86,8 @@ pub struct Keeper {
     pub quit: watch::Sender<bool>,
     /// The number of the move by which an earlier keeper's session came here, for a source that asks.
     pub arrived: Mutex<Option<u64>>,
-    /// The number of a move that an earlier keeper committed and nobody has settled.
-    pub unsettled: Mutex<Option<u64>>,
+    /// A move that an earlier keeper committed and nobody has settled.
+    pub unsettled: Mutex<Option<Unsettled>>,
     journal: Mutex<Journal>,
     records: Mutex<Vec<Record>>,
     phase: watch::Sender<Phase>,
@@ -352,8 +365,12 @@ impl Keeper {
                     Some(Entry::Gone { number, to }) => Some((*number, to.clone())),
                     _ => None,
                 };
+                let given = match &last {
+                    Some(Entry::LocksGiven { to, locks }) => Some((to.clone(), locks.clone())),
+                    _ => None,
+                };
                 let held = pod.client().state().map_err(|e| failed("Asking the session's pod", &e))?.held;
-                if held && committed.is_none() {
+                if held && committed.is_none() && given.is_none() {
                     // Its keeper died between holding it and saying that it is gone.
                     pod.client()
                         .ok(&Request::Release, &[])
@@ -361,15 +378,54 @@ impl Keeper {
                 }
                 let output =
                     Output::fetch(&pod).map_err(|e| failed("Taking the session's output over", &e))?;
-                self.take_charge(identity, spec, facts, pod, output)
+                let live = self
+                    .take_charge(identity, spec, facts, pod, output)
                     .map_err(|e| failed("Taking the session over", &e))?;
+                if let Some((to, locks)) = given {
+                    self.set_state(SessionState::Sending { to, stage: MoveStage::Prepared });
+                    tokio::spawn(self.clone().take_locks_back(live, locks));
+                }
                 if let Some((number, to)) = committed {
-                    *lock(&self.unsettled) = Some(number);
+                    let of_move =
+                        records.iter().rev().take_while(|r| !matches!(r.entry, Entry::SendBegun { .. }));
+                    let locks = of_move.filter_map(|r| match &r.entry {
+                        Entry::LocksGiven { locks, .. } => Some(locks.clone()),
+                        _ => None,
+                    });
+                    let locks = locks.last().unwrap_or_default();
+                    *lock(&self.unsettled) = Some(Unsettled { number, locks });
                     self.set_state(SessionState::Sending { to, stage: MoveStage::Commit });
                 }
             }
         }
         self.info().map(Answer::Info)
+    }
+}
+
+impl Keeper {
+    /// A keeper died while the session had given its file locks back. It stands still until it has them again.
+    async fn take_locks_back(self: Arc<Self>, live: Arc<Live>, locks: Vec<LockPlace>) {
+        let _turn = self.turn.lock().await;
+        loop {
+            let (pod, wanted) = (live.pod.clone(), locks.clone());
+            let left =
+                self.engine.run(move || freeze(&*pod).and_then(|frozen| frozen.take_locks(&wanted))).await;
+            match left {
+                Some(Ok(left)) if left.is_empty() => break,
+                left => tracing::warn!(?left, "file locks of the session are not to be had"),
+            }
+            if live.ended.borrow().is_some() {
+                return;
+            }
+            tokio::time::sleep(LOCK_RETRY).await;
+        }
+        if let Err(error) = live.pod.client().ok(&Request::Release, &[]) {
+            tracing::error!(%error, "the session could not be released");
+        }
+        if let Err(failure) = self.write(live.identity.generation, Entry::SendUndone) {
+            tracing::warn!(%failure, "the undone move was not recorded");
+        }
+        self.set_state(SessionState::Running);
     }
 }
 

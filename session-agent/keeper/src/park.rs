@@ -88,7 +88,7 @@ impl Keeper {
             .run(move || {
                 let begun = Instant::now();
                 let (arriving, pod_ms) = read(&keeper, &path, &key)?;
-                let ready = arriving.build()?;
+                let ready = arriving.build(&mut || Ok(()))?;
                 keeper.write(generation, Entry::Resuming { file: path.display().to_string() })?;
                 let arrived = ready.activate()?;
                 Ok((arrived, WakeReport { pod_ms, restored_ms: millis(begun) - pod_ms }))

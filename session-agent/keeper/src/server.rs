@@ -192,10 +192,10 @@ async fn send(
     cold: bool,
 ) -> Result<Answer, Failure> {
     let (tell, mut progress) = tokio::sync::mpsc::channel(8);
-    let unsettled = *keeper.unsettled.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let unsettled = keeper.unsettled.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
     let mut moving = std::pin::pin!(async {
         match unsettled {
-            Some(number) => keeper.settle(target, number, tell).await,
+            Some(unsettled) => keeper.settle(target, unsettled, tell).await,
             None => keeper.send(target, cold, tell).await,
         }
     });

@@ -143,7 +143,7 @@ fn carry(from: Pod, to: Pod, pipes: &mut Pipes, rounds: usize) -> Pod {
     let image: Image = roam_api::codec::decode_section(&bytes).unwrap();
     let mut restorer = Restorer::begin(&to).unwrap();
     kept.replay(&mut restorer);
-    restorer.build(&image, &to, pipes).unwrap().activate().unwrap();
+    restorer.build(&image, &to, pipes, &mut || Ok(())).unwrap().activate().unwrap();
     to
 }
 

@@ -14,8 +14,9 @@ use roam_api::session::{MachineKey, MoveStage, SessionState};
 use roam_keeper::journal::{Entry, Journal};
 use roam_keeper::wire;
 
-const COUNTER: &str =
-    "cd /tmp; mkfifo go; exec 3<>go; echo ready; n=0; while read x <&3; do n=$((n+1)); echo $n $x; done";
+/// Counts what it hears, and holds a lock on a file that both machines see.
+const COUNTER: &str = "exec 9>lock; flock 9; \
+    cd /tmp; mkfifo go; exec 3<>go; echo ready; n=0; while read x <&3; do n=$((n+1)); echo $n $x; done";
 
 struct Machine {
     session: PathBuf,
@@ -59,11 +60,17 @@ fn receive(keeper: &Running, generation: u64, number: u8) {
     assert_eq!(keeper.ask(&request), Ok(Answer::Listening));
 }
 
-fn tell(keeper: &Running, word: &str, answer: &str) {
+fn tell(keeper: &Running, folders: &Folders, word: &str, answer: &str) {
     let script = format!("echo {word} >/tmp/go");
     let argv = ["/bin/sh", "-c", &script].map(|s| s.as_bytes().to_vec()).to_vec();
     assert_eq!(keeper.ask(&Request::Exec { argv }), Ok(Answer::Ended { status: 0 }));
     keeper.follow(answer);
+    assert!(is_locked(folders), "it runs without its lock");
+}
+
+fn is_locked(folders: &Folders) -> bool {
+    let lock = std::fs::File::open(folders.path("home").join("lock")).unwrap();
+    lock.try_lock().is_err()
 }
 
 fn start(machine: &Machine, folders: &Folders) -> Running {
@@ -108,7 +115,7 @@ fn a_target_killed_before_the_commit_undoes_the_move() {
             there.kill();
             let failure = Running::collect(&mut stream).1.unwrap_err();
             assert_eq!(failure.outcome, Outcome::FailedAndUndone, "{failure}");
-            tell(&here, "here", &format!("{} here\n", round + 1));
+            tell(&here, &folders, "here", &format!("{} here\n", round + 1));
             // A new keeper there finds nothing that it could take over.
             let there = machines[1].keeper();
             assert!(adopt(&there).is_err());
@@ -133,7 +140,7 @@ fn a_source_killed_before_the_commit_keeps_the_session() {
         here.kill();
         here = machines[0].keeper();
         assert_eq!(adopt(&here), Ok(SessionState::Running));
-        tell(&here, "here", "1 here\n");
+        tell(&here, &folders, "here", "1 here\n");
         // The target gave up with the lane.
         there.ask(&Request::Stop).unwrap();
         there.wait();
@@ -144,10 +151,90 @@ fn a_source_killed_before_the_commit_keeps_the_session() {
 
 /// True once this machine's journal says that the session is gone.
 fn says_gone(machine: &Machine) -> bool {
+    matches!(last(machine), Some(Entry::Gone { .. }))
+}
+
+/// The lane breaks after the frozen session gave its lock back: it has it again before it goes on, also if its keeper
+/// is killed at that moment, and also if somebody took it in between: then it waits for it.
+#[test]
+fn a_lock_that_was_given_back_is_taken_again() {
+    as_ordinary_user("a_lock_that_was_given_back_is_taken_again", || {
+        for (kill, taken) in [(false, false), (true, false), (false, true), (true, true)] {
+            eprintln!("keeper killed: {kill}, lock taken: {taken}");
+            let folders = Folders::new();
+            let machines = Arc::new(Machine::pair(&folders));
+            let here = start(&machines[0], &folders);
+            let there = machines[1].keeper();
+            receive(&there, 2, 1);
+            let way = Way::to(machines[1].session.join("keeper.sock"));
+            let (journal, pid) = (machines.clone(), here.pid());
+            let lock = std::fs::File::open(folders.path("home").join("lock")).unwrap();
+            let thief = Arc::new(lock);
+            let take = thief.clone();
+            way.cut_if(
+                Toward::Target,
+                Box::new(move || {
+                    let given = matches!(last(&journal[0]), Some(Entry::LocksGiven { .. }));
+                    if given && taken {
+                        take.try_lock().unwrap();
+                    }
+                    if given && kill {
+                        let pid = nix::unistd::Pid::from_raw(pid as i32);
+                        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
+                    }
+                    given
+                }),
+            );
+            let mut stream = here.send(&send(&way, 1));
+            let here = if kill {
+                assert_eq!(until_end(&mut stream), None);
+                here.kill();
+                let here = machines[0].keeper();
+                let state = adopt(&here).unwrap();
+                assert_ne!(state, SessionState::Running, "without its lock");
+                here
+            } else {
+                let failure = until_end(&mut stream).unwrap().unwrap_err();
+                assert_eq!(failure.outcome, Outcome::FailedAndUndone, "{failure}");
+                assert_eq!(failure.to_string().contains("stands still"), taken, "{failure}");
+                here
+            };
+            if taken {
+                let Ok(Answer::Info(info)) = here.ask(&Request::Info) else { panic!() };
+                assert_ne!(info.state, SessionState::Running, "somebody else has its lock");
+                thief.unlock().unwrap();
+            }
+            let watch = here.send(&Request::Watch);
+            loop {
+                let (reply, _) = wire::receive::<Reply>(&watch).unwrap();
+                if matches!(reply, Reply::Info(info) if info.state == SessionState::Running) {
+                    break;
+                }
+            }
+            tell(&here, &folders, "here", "1 here\n");
+            here.ask(&Request::Stop).unwrap();
+            here.wait();
+            there.kill();
+        }
+    });
+}
+
+/// The end of a request; none if the keeper is gone before.
+fn until_end(stream: &mut std::os::unix::net::UnixStream) -> Option<Result<Answer, Failure>> {
+    loop {
+        match wire::receive::<Reply>(&mut *stream).ok()?.0 {
+            Reply::Done(answer) => return Some(Ok(answer)),
+            Reply::Failed(failure) => return Some(Err(failure)),
+            _ => {}
+        }
+    }
+}
+
+fn last(machine: &Machine) -> Option<Entry> {
     let copy = machine.state.join("journal-copy");
     std::fs::copy(machine.state.join("journal"), &copy).unwrap();
     let (_, records) = Journal::open(&copy).unwrap();
-    matches!(records.last().map(|r| &r.entry), Some(Entry::Gone { .. }))
+    records.last().map(|r| r.entry.clone())
 }
 
 /// The lane breaks right after the source wrote "gone": before the commit reaches the target, or before the
@@ -195,14 +282,14 @@ fn keepers_killed_past_the_commit_settle_it() {
             let result = here.ask(&send(&way, 2));
             if toward == Toward::Target && kill_target {
                 assert_eq!(result.unwrap_err().outcome, Outcome::FailedAndUndone);
-                tell(&here, "here", "1 here\n");
+                tell(&here, &folders, "here", "1 here\n");
                 here.ask(&Request::Stop).unwrap();
                 here.wait();
                 there.kill();
             } else {
                 assert!(matches!(result, Ok(Answer::Moved(_))), "{result:?}");
                 here.wait();
-                tell(&there, "there", "1 there\n");
+                tell(&there, &folders, "there", "1 there\n");
                 there.ask(&Request::Stop).unwrap();
                 there.wait();
             }

@@ -110,6 +110,31 @@ impl Borrowed {
         Ok(self.thread.registers()?.rax as i64)
     }
 
+    /// Has the process take a SIGSTOP that is pending, which would end every injection. It is stopped by job control
+    /// then: that does not hinder injections, and the kernel stops it again when its tracer dies.
+    ///
+    /// # Errors
+    /// A ptrace failure or an odd stop.
+    pub fn take_stop(&self) -> Result<(), InjectError> {
+        let stop = |info: &[u8; 128]| i32::from(info[0]) == libc::SIGSTOP;
+        if !self.thread.pending_signals(true)?.iter().any(stop) {
+            return Ok(());
+        }
+        self.thread.resume(0)?;
+        let mut taken = false;
+        loop {
+            match self.thread.wait()? {
+                Stop::Signal(libc::SIGSTOP) => {
+                    taken = true;
+                    self.thread.resume(libc::SIGSTOP)?;
+                }
+                Stop::Event { .. } if taken => return Ok(()),
+                Stop::Event { .. } => self.thread.resume(0)?,
+                odd => return Err(InjectError::Odd(odd)),
+            }
+        }
+    }
+
     /// Maps an area for batches.
     ///
     /// # Errors

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use super::build::{Build, EpollEntry};
 use super::external;
 use super::gather::{Capture, Known, gather};
-use super::locks::{Held, Owner};
+use super::locks::{self, Held, Owner};
 use super::open_file::{FileId, Kind, Look, Stop};
 use super::regular;
 use super::unix_queue;
@@ -174,7 +174,7 @@ pub fn capture(
     }
     let mut tables = Vec::with_capacity(holders.len());
     for (entries, holder) in at.known.tables.iter().zip(holders) {
-        let mut locks: Vec<(i32, Held)> = Vec::new();
+        let mut of_process: Vec<(i32, Held)> = Vec::new();
         for entry in entries {
             for held in entry.locks.iter().filter_map(|l| Held::of(l).ok()) {
                 let of_file = &mut files[entry.file.0 as usize].locks;
@@ -182,7 +182,9 @@ pub fn capture(
                     *known == held && entries.iter().any(|e| e.number == *number && e.file == entry.file)
                 };
                 match held.owner {
-                    Owner::Process if !locks.iter().any(same_file) => locks.push((entry.number, held)),
+                    Owner::Process if !of_process.iter().any(same_file) => {
+                        of_process.push((entry.number, held));
+                    }
                     Owner::Flock | Owner::OpenFile if !of_file.contains(&held) => of_file.push(held),
                     _ => {}
                 }
@@ -190,7 +192,7 @@ pub fn capture(
         }
         let entry = |e: &super::gather::Entry| Entry { number: e.number, cloexec: e.cloexec, file: e.file };
         let entries = entries.iter().map(entry).collect();
-        tables.push(Table { pid: holder.pid, name: holder.name.clone(), entries, locks });
+        tables.push(Table { pid: holder.pid, name: holder.name.clone(), entries, locks: of_process });
     }
     Ok(Descriptors { files, tables })
 }
@@ -249,9 +251,12 @@ pub fn restore(
     for (id, file) in files() {
         file.kind.finish(id, &mut at)?;
         set_flags(id, file, &mut at)?;
-        let slot = at.slot(id);
-        for held in &file.locks {
-            held.take(slot, at.batch(32)?);
+        // Of those that are only in flight: nobody has a descriptor to take them through later.
+        if locks::place_of(image, id).is_none() {
+            let slot = at.slot(id);
+            for held in &file.locks {
+                held.set(true, slot, at.batch(32)?);
+            }
         }
     }
     at.flush()?;
@@ -345,9 +350,6 @@ fn split(table: &Table, epoll: Vec<EpollEntry>, at: &mut Build<'_>) -> Result<()
         at.run(Some(table.pid), &std::mem::take(&mut batch))?;
     }
     batch.must("closing", libc::SYS_close_range, &[slots.start.into(), (slots.end - 1).into(), 0u32.into()]);
-    for (number, held) in &table.locks {
-        held.take(*number, &mut batch);
-    }
     at.run(Some(table.pid), &batch).map(drop)
 }
 

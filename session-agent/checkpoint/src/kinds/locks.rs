@@ -1,13 +1,17 @@
 //! Locks on files: flock(2), and fcntl(2)'s of processes and of open files.
 //!
-//! They are taken without waiting: where source and target see the same folder, the frozen source may
-//! hold them still, and then the lock is left to whoever has it. Leases are refused.
+//! Whose they are changes hands while the session stands still at both ends, before the commit. The target
+//! takes them when all else is built. Where both machines see the same folder the source still has them: it
+//! is asked, gives them back ([`crate::Frozen::give_locks`]) and takes them again if the move is undone.
+//! A session never runs without a lock that it held. Leases are refused.
 
-use roam_sys::batch::Batch;
+use roam_api::error::Refusal;
+use roam_sys::batch::{Batch, RetOf};
 use roam_sys::procfs::fdinfo::{Lock, LockKind};
 use serde::{Deserialize, Serialize};
 
-use super::open_file::Stop;
+use super::descriptors::Descriptors;
+use super::open_file::{FileId, Kind, Stop};
 
 /// A lock that is held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,23 +58,85 @@ impl Held {
         Ok(Self { owner, write: lock.write, start: lock.start, len })
     }
 
-    /// Takes it through this descriptor.
-    pub fn take(&self, number: i32, batch: &mut Batch) {
+    /// Takes it through this descriptor, without waiting, or gives it back.
+    pub fn set(&self, take: bool, number: i32, batch: &mut Batch) -> RetOf {
         if self.owner == Owner::Flock {
-            let how = if self.write { libc::LOCK_EX } else { libc::LOCK_SH } | libc::LOCK_NB;
-            batch.may("flock", libc::SYS_flock, &[number.into(), how.into()]);
-            return;
+            let how = match (take, self.write) {
+                (false, _) => libc::LOCK_UN,
+                (true, true) => libc::LOCK_EX,
+                (true, false) => libc::LOCK_SH,
+            };
+            let args = [number.into(), (how | libc::LOCK_NB).into()];
+            return batch.may("locking a file", libc::SYS_flock, &args);
         }
         // struct flock: type, whence, start, length, pid.
-        let kind = if self.write { libc::F_WRLCK } else { libc::F_RDLCK };
+        let kind = match (take, self.write) {
+            (false, _) => libc::F_UNLCK,
+            (true, true) => libc::F_WRLCK,
+            (true, false) => libc::F_RDLCK,
+        };
         let mut bytes = vec![0; 32];
         bytes[..2].copy_from_slice(&(kind as i16).to_ne_bytes());
         bytes[8..16].copy_from_slice(&self.start.to_ne_bytes());
         bytes[16..24].copy_from_slice(&self.len.to_ne_bytes());
         let data = batch.data(&bytes);
         let command = if self.owner == Owner::Process { libc::F_SETLK } else { libc::F_OFD_SETLK };
-        batch.may("locking a file", libc::SYS_fcntl, &[number.into(), command.into(), data.into()]);
+        batch.may("locking a file", libc::SYS_fcntl, &[number.into(), command.into(), data.into()])
     }
+}
+
+/// A lock, and by whom it can be taken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// The process, as the pod counts: the owner, or one that has the open file.
+    pub pid: i32,
+    /// Its descriptor.
+    pub number: i32,
+    /// The lock.
+    pub held: Held,
+}
+
+/// Every lock of an image. Those of open files that are only in flight are not among them.
+#[must_use]
+pub fn all(image: &Descriptors) -> Vec<Place> {
+    let of_files = image.files.iter().enumerate().flat_map(|(index, file)| {
+        let place = place_of(image, FileId(index as u32));
+        file.locks.iter().filter_map(move |&held| place.map(|(pid, number)| Place { pid, number, held }))
+    });
+    let of_processes = image
+        .tables
+        .iter()
+        .flat_map(|table| table.locks.iter().map(|&(number, held)| Place { pid: table.pid, number, held }));
+    of_files.chain(of_processes).collect()
+}
+
+/// A process that has this open file, and its descriptor.
+#[must_use]
+pub fn place_of(image: &Descriptors, file: FileId) -> Option<(i32, i32)> {
+    image.tables.iter().find_map(|table| {
+        table.entries.iter().find(|entry| entry.file == file).map(|entry| (table.pid, entry.number))
+    })
+}
+
+/// Says that others have these.
+#[must_use]
+pub fn refusals(image: &Descriptors, taken: &[Place]) -> Vec<Refusal> {
+    let refusal = |place: &Place| {
+        let table = image.tables.iter().find(|table| table.pid == place.pid);
+        let entry = table.and_then(|t| t.entries.iter().find(|entry| entry.number == place.number));
+        let path = entry.and_then(|e| image.files.get(e.file.0 as usize)).and_then(|file| match &file.kind {
+            Kind::Regular(state) => Some(String::from_utf8_lossy(&state.path).into_owned()),
+            _ => None,
+        });
+        Refusal {
+            process: table.map(|t| t.name.clone()).unwrap_or_default(),
+            pid: place.pid.unsigned_abs(),
+            what: format!("descriptor {} ({})", place.number, path.as_deref().unwrap_or("a file")),
+            reason: "another process holds the lock that this one had on the file".into(),
+            remedy: "Close the other program there, then try again.".into(),
+        }
+    };
+    taken.iter().map(refusal).collect()
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The last part of a restore: everything but memory, then letting go.
 
 use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
 
 use roam_sys::batch::Batch;
 use roam_sys::inject::Site;
@@ -11,6 +12,7 @@ use super::{Made, Restorer, Stub};
 use crate::error::Error;
 use crate::image::Image;
 use crate::kinds::descriptors::Descriptors;
+use crate::kinds::locks::{self, Place};
 use crate::kinds::private_files;
 use crate::kinds::process::{self, ProcessState};
 use crate::kinds::sysv::SHM_DEST;
@@ -19,6 +21,9 @@ use crate::kinds::{descriptors, timers, vdso};
 use crate::objects::{ObjectId, ObjectKind, ObjectSlots};
 use crate::pages::{Backing, ProcessLayout};
 use crate::pod::{Externals, Pod};
+
+/// How long a file lock is tried to be taken once the source has let go of it.
+const LOCK_PATIENCE: Duration = Duration::from_secs(3);
 
 /// A session that is whole again and stands still. Dropping it ends it.
 pub struct Prepared {
@@ -42,7 +47,8 @@ struct Building<'a> {
 }
 
 impl Restorer {
-    /// Makes all that is not memory. The last layout given must be the image's.
+    /// Makes all that is not memory. The last layout given must be the image's. `ask_for_locks` is called
+    /// when somebody has a file lock that the session held; it returns when the source has let go of it.
     ///
     /// # Errors
     /// A failed call, or an image that contradicts itself; all stubs end then.
@@ -51,6 +57,7 @@ impl Restorer {
         image: &Image,
         pod: &dyn Pod,
         externals: &mut dyn Externals,
+        ask_for_locks: &mut dyn FnMut() -> Result<(), Error>,
     ) -> Result<Prepared, Error> {
         if self.layout != image.layout {
             return Err(Error::Image("the memory that was sent is not this image's".to_owned()));
@@ -103,6 +110,7 @@ impl Restorer {
             one.make_threads()?;
             one.finish_calls(&image.descriptors)?;
         }
+        self.take_locks(image, ask_for_locks)?;
         let mut threads = Vec::new();
         for one in &mut building {
             self.leave(one)?;
@@ -120,6 +128,39 @@ impl Restorer {
         self.stubs.remove(&holder);
         stub.exit(0)?;
         Ok(Prepared { restorer: self, threads })
+    }
+
+    fn take_locks(&mut self, image: &Image, ask: &mut dyn FnMut() -> Result<(), Error>) -> Result<(), Error> {
+        let mut left = self.try_locks(locks::all(&image.descriptors))?;
+        if left.is_empty() {
+            return Ok(());
+        }
+        ask()?;
+        // On a file server it may take a moment until everyone knows.
+        let deadline = Instant::now() + LOCK_PATIENCE;
+        loop {
+            left = self.try_locks(left)?;
+            if left.is_empty() {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                return Err(Error::Refused(locks::refusals(&image.descriptors, &left)));
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Takes them one after the other; returns those that others have.
+    fn try_locks(&mut self, places: Vec<Place>) -> Result<Vec<Place>, Error> {
+        let mut left = Vec::new();
+        for place in places {
+            let mut batch = Batch::new();
+            let ret = place.held.set(true, place.number, &mut batch);
+            if self.stub(place.pid)?.run(&batch)?.ret(ret) < 0 {
+                left.push(place);
+            }
+        }
+        Ok(left)
     }
 
     fn program(&mut self, one: &mut Building<'_>, slots: &ObjectSlots) -> Result<(), Error> {

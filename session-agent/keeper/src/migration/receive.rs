@@ -12,6 +12,7 @@ use roam_api::init::Clocks;
 use roam_api::keeper::{Answer, Identity, LaneSecret};
 use roam_api::migration::{Item, Offer, ToSource, ToTarget};
 use roam_api::session::SessionState;
+use roam_checkpoint::Error;
 use tokio::sync::mpsc;
 
 use super::fit;
@@ -48,12 +49,16 @@ enum Work {
     Begin(Box<About>, Clocks),
     Take(Item),
     Build,
+    /// The source has let go of its file locks.
+    LocksGiven,
     Activate,
 }
 
 enum Report {
     Reserved,
     CanNot(Failure),
+    /// Building waits until the source lets go of its file locks.
+    NeedsLocks,
     Built,
     Runs(Box<Arrived>),
     Failed(Failure),
@@ -84,7 +89,16 @@ fn engine_part(
                 }
                 _ => continue,
             },
-            Work::Build => match arriving.take().map(|a| build(keeper, generation, a)) {
+            Work::LocksGiven => continue,
+            Work::Build => match arriving.take().map(|a| {
+                build(keeper, generation, a, &mut || {
+                    let asked = reports.blocking_send(Report::NeedsLocks).is_ok();
+                    match asked.then(|| work.blocking_recv()).flatten() {
+                        Some(Work::LocksGiven) => Ok(()),
+                        _ => Err(Error::Image("the source did not let go of its file locks".into())),
+                    }
+                })
+            }) {
                 Some(Ok(built)) => {
                     ready = Some(built);
                     Report::Built
@@ -104,8 +118,13 @@ fn engine_part(
     }
 }
 
-fn build(keeper: &Keeper, generation: u64, arriving: Arriving) -> Result<Ready, Failure> {
-    let ready = arriving.build()?;
+fn build(
+    keeper: &Keeper,
+    generation: u64,
+    arriving: Arriving,
+    ask_for_locks: &mut dyn FnMut() -> Result<(), Error>,
+) -> Result<Ready, Failure> {
+    let ready = arriving.build(ask_for_locks)?;
     keeper.write(generation, Entry::Prepared)?;
     Ok(ready)
 }
@@ -243,6 +262,7 @@ impl Arrival {
                 report = report(&mut reports) => match report {
                     Some(Report::Reserved) => Input::Reserved,
                     Some(Report::CanNot(failure)) => Input::CanNot(failure),
+                    Some(Report::NeedsLocks) => Input::NeedsLocks,
                     Some(Report::Built) => Input::Built,
                     Some(Report::Failed(failure)) => Input::EngineFailed(failure),
                     Some(Report::Runs(arrived)) => { self.welcome(*arrived); Input::Runs }
@@ -278,6 +298,7 @@ impl Arrival {
                     }
                     Effect::Take(item) => self.give(Work::Take(item)).await,
                     Effect::Build => self.give(Work::Build).await,
+                    Effect::GoOnWithLocks => self.give(Work::LocksGiven).await,
                     Effect::Activate => self.give(Work::Activate).await,
                     Effect::Discard(failure) => {
                         self.discard(&failure);

@@ -43,6 +43,8 @@ pub enum Input {
     Reserved,
     /// The machine can't take the session.
     CanNot(Failure),
+    /// Building has come to file locks that somebody holds.
+    NeedsLocks,
     /// Built and in the journal.
     Built,
     /// It runs, and that is in the journal.
@@ -66,6 +68,8 @@ pub enum Effect {
     Take(Item),
     /// Build, then write "prepared".
     Build,
+    /// The source has let go of its file locks: take them, and build on.
+    GoOnWithLocks,
     /// Write "activating", start everything, write "running".
     Activate,
     /// Give up whatever there is, for this reason.
@@ -120,6 +124,12 @@ impl State {
             (Self::Receiving, I::Message(M::Sealed)) => {
                 (Self::Building, vec![E::Build, E::Timer(Some(MESSAGE))])
             }
+            (Self::Building, I::NeedsLocks) => {
+                (Self::Building, vec![E::Send(ToSource::NeedsLocks), E::Timer(Some(MESSAGE))])
+            }
+            (Self::Building, I::Message(M::LocksGiven)) => {
+                (Self::Building, vec![E::GoOnWithLocks, E::Timer(Some(MESSAGE))])
+            }
             (Self::Building, I::Built) => (Self::Prepared, vec![E::Send(ToSource::Prepared), E::Timer(None)]),
 
             // Prepared: only the source's word for this very move counts.
@@ -145,7 +155,7 @@ impl State {
             (Self::Waiting, I::LaneLost) => (Self::Waiting, vec![]),
             (_, I::LaneLost) => (Self::Nothing, vec![E::Discard(broken())]),
             (_, I::Timeout) => give_up(Failure::undone("The source says nothing any more.")),
-            (_, I::Message(_) | I::Reserved | I::Built | I::Runs) => {
+            (_, I::Message(_) | I::Reserved | I::NeedsLocks | I::Built | I::Runs) => {
                 give_up(Failure::undone("The source said what makes no sense now."))
             }
         }
@@ -181,6 +191,7 @@ mod tests {
             ToTarget::Offer(offer()),
             ToTarget::Item(item()),
             ToTarget::Sealed,
+            ToTarget::LocksGiven,
             ToTarget::Commit { number: 5 },
             ToTarget::Commit { number: 6 },
             ToTarget::Ping,
@@ -194,6 +205,7 @@ mod tests {
         list.extend([
             Input::Reserved,
             Input::CanNot(failure()),
+            Input::NeedsLocks,
             Input::Built,
             Input::Runs,
             Input::EngineFailed(failure()),
@@ -295,7 +307,10 @@ mod tests {
                     (&state, &input),
                     (State::Reserving, Input::Reserved)
                         | (State::Receiving, Input::Message(ToTarget::Item(_) | ToTarget::Sealed))
-                        | (State::Building, Input::Built)
+                        | (
+                            State::Building,
+                            Input::Built | Input::NeedsLocks | Input::Message(ToTarget::LocksGiven)
+                        )
                         | (_, Input::Message(ToTarget::Ping | ToTarget::Query { .. }))
                 );
                 assert_eq!(next == State::Nothing, !rule, "{state:?} {input:?}");

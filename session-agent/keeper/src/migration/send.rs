@@ -10,7 +10,7 @@ use roam_api::init::Request;
 use roam_api::keeper::LaneSecret;
 use roam_api::migration::{Item, Offer, ToSource, ToTarget};
 use roam_api::session::{MoveProgress, MoveReport, MoveStage, Round, SessionState};
-use roam_checkpoint::{Tracker, check, freeze, tracking_supported};
+use roam_checkpoint::{LockPlace, Tracker, check, freeze, tracking_supported};
 use tokio::sync::{mpsc, oneshot};
 
 use super::lane::Lane;
@@ -18,7 +18,7 @@ use super::sender::{Effect, Input, Rules, State};
 use crate::bundle::{ItemSink, Outgoing};
 use crate::carry::{about, engine_failed, refused, send_frozen, wait_for_commands};
 use crate::journal::Entry;
-use crate::keeper::{Keeper, away, end_pod, failed};
+use crate::keeper::{Keeper, LOCK_RETRY, Unsettled, away, end_pod, failed};
 use crate::live::Live;
 
 const SENDING: &str = "Moving the session";
@@ -55,6 +55,10 @@ impl Target {
 enum Order {
     Round,
     StopAndCopy,
+    /// The frozen session gives its file locks back…
+    GiveLocks,
+    /// …and takes them again.
+    TakeLocks,
     Kill,
 }
 
@@ -62,6 +66,9 @@ enum Order {
 enum Report {
     Round(Result<Round, Failure>),
     Copied(Result<Copied, Failure>),
+    LocksGiven(Result<(), Failure>),
+    /// How many are still missing.
+    LocksTaken(Result<usize, Failure>),
     Killed,
 }
 
@@ -83,6 +90,8 @@ impl ItemSink for LaneSink {
 fn engine_part(
     keeper: &Keeper,
     live: &Live,
+    to: &str,
+    mut given: Vec<LockPlace>,
     lane: mpsc::Sender<ToTarget>,
     mut orders: mpsc::Receiver<Order>,
     reports: &mpsc::Sender<Report>,
@@ -109,6 +118,24 @@ fn engine_part(
                 let ms = begun.elapsed().as_millis() as u64;
                 let round = Round { pages: stats.pages, bytes: out.bytes, ms };
                 Ok(Copied { frozen_at: begun, round, bytes: out.bytes })
+            })()),
+            Order::GiveLocks => Report::LocksGiven((|| {
+                let frozen = frozen.as_ref().ok_or_else(|| Failure::undone("Nothing is frozen."))?;
+                let locks = frozen.locks().to_vec();
+                // Whoever dies now: it must not run without them.
+                live.pod.client().ok(&Request::Hold, &[]).map_err(|e| failed("Holding the session", &e))?;
+                given.clone_from(&locks);
+                let entry = Entry::LocksGiven { to: to.to_owned(), locks: locks.clone() };
+                keeper.write(live.identity.generation, entry)?;
+                frozen.give_locks(&locks).map_err(|e| engine_failed(SENDING, e))
+            })()),
+            Order::TakeLocks => Report::LocksTaken((|| {
+                let again = |e| engine_failed("Taking the session's file locks again", e);
+                if frozen.is_none() {
+                    frozen = Some(freeze(&*live.pod).map_err(again)?);
+                }
+                let frozen = frozen.as_ref().expect("frozen just now");
+                frozen.take_locks(&given).map(|left| left.len()).map_err(again)
             })()),
             Order::Kill => {
                 if let Some(frozen) = frozen.take() {
@@ -139,6 +166,10 @@ struct Move {
     bytes_total: u64,
     sent: Arc<AtomicU64>,
     answer: Option<oneshot::Sender<Result<MoveReport, Failure>>>,
+    /// File locks that the session has given back.
+    locks: Vec<LockPlace>,
+    /// Whether it was told to.
+    locks_given: bool,
 }
 
 impl Keeper {
@@ -205,6 +236,8 @@ impl Keeper {
             bytes_total: memory,
             sent: lane.sent.clone(),
             answer: Some(answer),
+            locks: Vec::new(),
+            locks_given: false,
         };
         tokio::spawn(async move {
             let _turn = turn;
@@ -220,7 +253,7 @@ impl Keeper {
     pub async fn settle(
         self: &Arc<Self>,
         target: Target,
-        number: u64,
+        unsettled: Unsettled,
         progress: mpsc::Sender<MoveProgress>,
     ) -> Result<MoveReport, Failure> {
         let Ok(turn) = self.turn.clone().try_lock_owned() else {
@@ -234,7 +267,7 @@ impl Keeper {
             keeper: self.clone(),
             live,
             target,
-            rules: Rules { number, cold: true },
+            rules: Rules { number: unsettled.number, cold: true },
             begun,
             stages: vec![(MoveStage::Commit, begun)],
             rounds: Vec::new(),
@@ -245,6 +278,8 @@ impl Keeper {
             bytes_total: 0,
             sent: lane.sent.clone(),
             answer: Some(answer),
+            locks_given: !unsettled.locks.is_empty(),
+            locks: unsettled.locks,
         };
         tokio::spawn(async move {
             let _turn = turn;
@@ -267,9 +302,10 @@ impl Move {
         let mut orders = Some(orders);
         let engine = {
             let (keeper, live, say) = (self.keeper.clone(), self.live.clone(), lane.say.clone());
+            let (to, given) = (self.target.name.clone(), std::mem::take(&mut self.locks));
             let engine = self.keeper.engine.clone();
             tokio::spawn(async move {
-                engine.run(move || engine_part(&keeper, &live, say, to_do, &done)).await;
+                engine.run(move || engine_part(&keeper, &live, &to, given, say, to_do, &done)).await;
             })
         };
         let mut cancel = self.keeper.cancel.subscribe();
@@ -311,6 +347,10 @@ impl Move {
                     }
                     Effect::Round => order(&orders, Order::Round).await,
                     Effect::StopAndCopy => order(&orders, Order::StopAndCopy).await,
+                    Effect::GiveLocks => {
+                        self.locks_given = true;
+                        order(&orders, Order::GiveLocks).await;
+                    }
                     Effect::WriteGone => inputs.push(self.write_gone()),
                     Effect::Timer(after) => {
                         timer = after;
@@ -323,6 +363,7 @@ impl Move {
                         {
                             tokio::spawn(lane.finish(RETRY));
                         }
+                        self.take_locks_back(&orders, &mut reports, &failure).await;
                         // Without orders the engine's part ends, and what is frozen goes on.
                         drop(orders.take());
                         self.undone(failure, engine).await;
@@ -336,6 +377,7 @@ impl Move {
                         return;
                     }
                     Effect::Reclaim(failure) => {
+                        self.take_locks_back(&orders, &mut reports, &failure).await;
                         let released = self.live.pod.client().ok(&Request::Release, &[]);
                         if let Err(error) = released {
                             tracing::error!(%error, "the session could not be released");
@@ -452,7 +494,7 @@ impl Move {
             State::Offering => MoveStage::Offer,
             State::PreCopy { .. } => MoveStage::PreCopy,
             State::Stopping => MoveStage::StopAndCopy,
-            State::Sealed => MoveStage::Prepared,
+            State::Sealed | State::GivingLocks => MoveStage::Prepared,
             State::Writing | State::Committed | State::Reconnecting | State::Asking => MoveStage::Commit,
             State::Done => MoveStage::Activate,
             State::Undone | State::Reclaimed => return,
@@ -477,9 +519,50 @@ impl Move {
                 Input::Copied
             }
             Some(Report::Round(Err(failure)) | Report::Copied(Err(failure))) => Input::EngineFailed(failure),
-            Some(Report::Killed) => return None,
+            Some(Report::LocksGiven(Ok(()))) => Input::LocksGiven,
+            Some(Report::LocksGiven(Err(failure))) => Input::EngineFailed(failure),
+            Some(Report::Killed | Report::LocksTaken(_)) => return None,
             None => Input::EngineFailed(Failure::undone("The engine failed.")),
         })
+    }
+
+    /// A session that gave its file locks back does not go on before it has them again.
+    async fn take_locks_back(
+        &mut self,
+        orders: &Option<mpsc::Sender<Order>>,
+        reports: &mut mpsc::Receiver<Report>,
+        failure: &Failure,
+    ) {
+        if !std::mem::take(&mut self.locks_given) {
+            return;
+        }
+        loop {
+            order(orders, Order::TakeLocks).await;
+            let left = loop {
+                match reports.recv().await {
+                    Some(Report::LocksTaken(left)) => break left,
+                    Some(_) => {}
+                    None => break Ok(0),
+                }
+            };
+            match left {
+                Ok(0) => break,
+                Ok(_) => tracing::warn!("another program has a file lock of the session"),
+                Err(failure) => {
+                    tracing::error!(%failure, "the session's file locks could not be taken again")
+                }
+            }
+            self.reply(Err(failure.clone().next(
+                "Another program took a file lock of the session meanwhile: it stands still here until it has it again.",
+            )));
+            if self.live.ended.borrow().is_some() {
+                break;
+            }
+            tokio::time::sleep(LOCK_RETRY).await;
+        }
+        if let Err(error) = self.live.pod.client().ok(&Request::Release, &[]) {
+            tracing::error!(%error, "the session could not be released");
+        }
     }
 
     /// First the session is made to stay still whoever dies, then "gone" is written.
@@ -552,7 +635,10 @@ impl Move {
 }
 
 fn state_can_cancel(state: &State) -> bool {
-    matches!(state, State::Offering | State::PreCopy { .. } | State::Stopping | State::Sealed)
+    matches!(
+        state,
+        State::Offering | State::PreCopy { .. } | State::Stopping | State::Sealed | State::GivingLocks
+    )
 }
 
 async fn order(orders: &Option<mpsc::Sender<Order>>, order: Order) {

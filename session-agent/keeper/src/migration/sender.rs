@@ -5,6 +5,7 @@
 //!     └──────────┴─────────┴─────────┴────────┘          │ lane lost: Asking → Committed …
 //!                   Undone                               └ target has nothing: Reclaimed
 //! ```
+//! `Sealed` may go by way of `GivingLocks`, if both machines see the files that the session has locked.
 //! Until `Writing` has succeeded every failure, time-out and cancel undoes the move; after it none does.
 //! A message that has no place in a state undoes the move before the commit, and is treated as a
 //! broken lane after it.
@@ -35,6 +36,8 @@ pub enum State {
     Stopping,
     /// Everything is sent; the target builds.
     Sealed,
+    /// The target asked for the session's file locks; they are being given back.
+    GivingLocks,
     /// "Gone" is being written.
     Writing,
     /// Written and said; the target has not confirmed.
@@ -60,6 +63,8 @@ pub enum Input {
     RoundDone(u64),
     /// All is sent, frozen.
     Copied,
+    /// The frozen session stays still whoever dies, and holds no file lock any more.
+    LocksGiven,
     /// The engine could not do what it was asked.
     EngineFailed(Failure),
     /// "Gone" is in the journal, and the frozen session stays still whoever dies.
@@ -85,6 +90,8 @@ pub enum Effect {
     Round,
     /// Freeze and send the rest.
     StopAndCopy,
+    /// Make the frozen session stay still, write that, then give its file locks back.
+    GiveLocks,
     /// Make the frozen session stay still, then write "gone".
     WriteGone,
     /// Let the session go on; the move ends with this failure.
@@ -157,6 +164,12 @@ impl State {
                 }
             }
             (Self::Stopping, I::Copied) => (Self::Sealed, vec![E::Send(ToTarget::Sealed), E::Timer(BUILD)]),
+            (Self::Sealed, I::Message(ToSource::NeedsLocks)) => {
+                (Self::GivingLocks, vec![E::GiveLocks, E::Timer(BUILD)])
+            }
+            (Self::GivingLocks, I::LocksGiven) => {
+                (Self::Sealed, vec![E::Send(ToTarget::LocksGiven), E::Timer(BUILD)])
+            }
             (Self::Sealed, I::Message(ToSource::Prepared)) => (Self::Writing, vec![E::WriteGone]),
 
             (Self::Writing, I::Written) => {
@@ -169,25 +182,29 @@ impl State {
 
             // Before the commit everything else undoes the move.
             (
-                Self::Offering | Self::PreCopy { .. } | Self::Stopping | Self::Sealed,
+                Self::Offering | Self::PreCopy { .. } | Self::Stopping | Self::Sealed | Self::GivingLocks,
                 I::Message(ToSource::Failed(failure)),
             ) => undo(failure),
             (
-                Self::Offering | Self::PreCopy { .. } | Self::Stopping | Self::Sealed,
+                Self::Offering | Self::PreCopy { .. } | Self::Stopping | Self::Sealed | Self::GivingLocks,
                 I::EngineFailed(failure),
             ) => undo(failure),
-            (Self::Offering | Self::PreCopy { .. } | Self::Stopping | Self::Sealed, I::Cancel) => {
-                undo(cancelled())
-            }
-            (Self::Offering | Self::PreCopy { .. } | Self::Stopping | Self::Sealed, I::LaneLost) => {
-                undo(undone("The connection to the target broke."))
-            }
-            (Self::Offering | Self::PreCopy { .. } | Self::Stopping | Self::Sealed, I::Timeout) => {
-                undo(undone("The target does not answer."))
-            }
-            (Self::Offering | Self::PreCopy { .. } | Self::Stopping | Self::Sealed, _) => {
-                undo(undone("The target answered what makes no sense now."))
-            }
+            (
+                Self::Offering | Self::PreCopy { .. } | Self::Stopping | Self::Sealed | Self::GivingLocks,
+                I::Cancel,
+            ) => undo(cancelled()),
+            (
+                Self::Offering | Self::PreCopy { .. } | Self::Stopping | Self::Sealed | Self::GivingLocks,
+                I::LaneLost,
+            ) => undo(undone("The connection to the target broke.")),
+            (
+                Self::Offering | Self::PreCopy { .. } | Self::Stopping | Self::Sealed | Self::GivingLocks,
+                I::Timeout,
+            ) => undo(undone("The target does not answer.")),
+            (
+                Self::Offering | Self::PreCopy { .. } | Self::Stopping | Self::Sealed | Self::GivingLocks,
+                _,
+            ) => undo(undone("The target answered what makes no sense now.")),
 
             // After it nothing does but the target's own word.
             (Self::Committed, I::Message(ToSource::Activated))
@@ -237,6 +254,7 @@ mod tests {
             ToSource::Status(Standing::Prepared),
             ToSource::Status(Standing::Activated),
             ToSource::Status(Standing::Nothing),
+            ToSource::NeedsLocks,
         ]
         .into_iter()
         .map(Input::Message)
@@ -244,6 +262,7 @@ mod tests {
         list.extend([
             Input::RoundDone(1 << 30),
             Input::Copied,
+            Input::LocksGiven,
             Input::EngineFailed(failure()),
             Input::Written,
             Input::WriteFailed(failure()),
@@ -313,9 +332,13 @@ mod tests {
     /// never dropped. (Every state with every input.)
     #[test]
     fn before_the_commit_everything_unexpected_undoes() {
-        for state in
-            [State::Offering, State::PreCopy { rounds: 0, last: None }, State::Stopping, State::Sealed]
-        {
+        for state in [
+            State::Offering,
+            State::PreCopy { rounds: 0, last: None },
+            State::Stopping,
+            State::Sealed,
+            State::GivingLocks,
+        ] {
             for input in inputs() {
                 let (next, effects) = state.clone().step(input.clone(), HOT);
                 assert!(!effects.contains(&Effect::DropCopy), "{state:?} {input:?}");
@@ -327,7 +350,8 @@ mod tests {
                     (State::Offering, Input::Message(ToSource::Accepted))
                         | (State::PreCopy { .. }, Input::RoundDone(_))
                         | (State::Stopping, Input::Copied)
-                        | (State::Sealed, Input::Message(ToSource::Prepared))
+                        | (State::Sealed, Input::Message(ToSource::Prepared | ToSource::NeedsLocks))
+                        | (State::GivingLocks, Input::LocksGiven)
                 );
                 assert_eq!(undone, !(pong || rule), "{state:?} {input:?}");
             }
