@@ -42,10 +42,12 @@ impl Lane {
 }
 
 /// Programs that hold what can't be carried yet: they must be refused, and go on as if nothing had been.
-const REFUSED: [&str; 7] = [
+const REFUSED: [&str; 9] = [
     "file-lease",
     "folder-half-read",
     "shared-descriptors",
+    "socket-kinds",
+    "tcp-waiting-with-data",
     "unix-listener",
     "unix-relative-name",
     "unix-waiting",

@@ -13,6 +13,7 @@
 //! | [`inject`] | system calls made in a traced process |
 //! | [`limits`] | resource limits |
 //! | [`memory`] | another process's memory |
+//! | [`multicast`] | groups of the loop |
 //! | [`namespaces`] | the walls of a pod |
 //! | [`pagemap`] | which pages a process has, and which it wrote |
 //! | [`procfs`] | parsers of /proc |
@@ -20,6 +21,7 @@
 //! | [`sched`] | scheduling of a thread |
 //! | [`socket`] | sockets looked at through a duplicate |
 //! | [`stub`] | the program that a restore turns into a process |
+//! | [`tcp_repair`] | what a TCP socket has not delivered |
 //! | [`tty`] | terminals, from their master side |
 //! | [`unix_diag`] | the unix sockets of a network namespace |
 //! | [`spawn`] | starting programs inside it |
@@ -39,6 +41,7 @@ pub mod inject;
 pub mod limits;
 pub mod mapped;
 pub mod memory;
+pub mod multicast;
 pub mod namespaces;
 pub mod pagemap;
 pub mod procfs;
@@ -48,6 +51,7 @@ pub mod sched;
 pub mod socket;
 pub mod spawn;
 pub mod stub;
+pub mod tcp_repair;
 #[doc(hidden)]
 pub mod testing;
 pub mod tty;

@@ -58,6 +58,30 @@ pub fn set_option(fd: BorrowedFd<'_>, level: i32, name: i32, value: i32) -> io::
     check(ret.into()).map(drop)
 }
 
+/// The next bytes of a stream, at most so many, without taking them. Fewer only if there are fewer.
+///
+/// # Errors
+/// As recv(2).
+pub fn peek_stream(fd: BorrowedFd<'_>, most: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0u8; most];
+    let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
+    // SAFETY: the buffer is ours and as long as said.
+    let n = unsafe { libc::recv(fd.as_raw_fd(), bytes.as_mut_ptr().cast(), bytes.len(), flags) };
+    bytes.truncate(check(n as libc::c_long)? as usize);
+    Ok(bytes)
+}
+
+/// How many bytes were sent and not confirmed by the other side.
+///
+/// # Errors
+/// As ioctl(2).
+pub fn unsent(fd: BorrowedFd<'_>) -> io::Result<usize> {
+    let mut n: libc::c_int = 0;
+    // SAFETY: TIOCOUTQ writes one int.
+    check(unsafe { libc::ioctl(fd.as_raw_fd(), libc::TIOCOUTQ, &raw mut n) }.into())?;
+    Ok(n as usize)
+}
+
 /// Whether an error waits to be told. Asking does not take it.
 #[must_use]
 pub fn has_error(fd: BorrowedFd<'_>) -> bool {
@@ -111,7 +135,7 @@ pub fn peer_pid(fd: BorrowedFd<'_>) -> io::Result<i32> {
 }
 
 /// One message, looked at.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Peeked {
     /// Its bytes.
     pub bytes: Vec<u8>,
@@ -121,9 +145,11 @@ pub struct Peeked {
     pub credentials: Option<[u32; 3]>,
     /// The sender's address with its family in front; short if it has none.
     pub from: Vec<u8>,
+    /// The address that it was sent to, if the socket asks for it.
+    pub to: Option<Vec<u8>>,
 }
 
-/// Looks at the next message of a unix socket, at its SO_PEEK_OFF, without taking it.
+/// Looks at the next message of a unix or UDP socket, at its SO_PEEK_OFF, without taking it.
 ///
 /// # Errors
 /// EAGAIN if there is none; EMSGSIZE for one larger than `most`.
@@ -134,7 +160,7 @@ pub fn peek(fd: BorrowedFd<'_>, most: usize) -> io::Result<Peeked> {
     let mut control = vec![0u64; 256];
     let mut iov = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
     let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC;
-    let mut peeked = Peeked { bytes: Vec::new(), files: Vec::new(), credentials: None, from: Vec::new() };
+    let mut peeked = Peeked::default();
     // SAFETY: all buffers outlive the call and have the lengths said; the control messages are walked
     // with the C library's macros, and each descriptor in them is new and ours alone.
     let (n, flags) = unsafe {
@@ -159,6 +185,9 @@ pub fn peek(fd: BorrowedFd<'_>, most: usize) -> io::Result<Peeked> {
                 }
                 (libc::SOL_SOCKET, libc::SCM_CREDENTIALS) if len >= 12 => {
                     peeked.credentials = Some(data.cast::<[u32; 3]>().read_unaligned());
+                }
+                (libc::SOL_IP, libc::IP_ORIGDSTADDR) | (libc::SOL_IPV6, libc::IPV6_ORIGDSTADDR) => {
+                    peeked.to = Some(std::slice::from_raw_parts(data, len).to_vec());
                 }
                 _ => {}
             }

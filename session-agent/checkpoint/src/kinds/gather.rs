@@ -54,6 +54,8 @@ pub struct Known<'a> {
     pids: HashMap<i32, i32>,
     fdinfo: OnceCell<OwnedFd>,
     unix_sockets: OnceCell<HashMap<u64, UnixSocket>>,
+    tcp: OnceCell<super::tcp::Table>,
+    running: bool,
 }
 
 /// A capture in progress.
@@ -127,6 +129,8 @@ pub fn gather<'a>(
         pids: holders.iter().map(|h| (h.host.as_raw(), h.pid)).collect(),
         fdinfo: OnceCell::new(),
         unix_sockets: OnceCell::new(),
+        tcp: OnceCell::new(),
+        running,
     };
     let mut text = Vec::new();
     for (index, holder) in holders.iter().enumerate() {
@@ -274,6 +278,23 @@ impl Known<'_> {
             let _ = self.unix_sockets.set(sockets);
         }
         Ok(self.unix_sockets.get().expect("just set"))
+    }
+
+    /// The pod's TCP sockets, asked for once.
+    ///
+    /// # Errors
+    /// If the kernel does not say.
+    pub fn tcp(&self) -> Result<&super::tcp::Table, Error> {
+        if self.tcp.get().is_none() {
+            let _ = self.tcp.set(super::tcp::Table::of(self)?);
+        }
+        Ok(self.tcp.get().expect("just set"))
+    }
+
+    /// Whether a socket carries descriptors that were not looked at, because the session runs.
+    #[must_use]
+    pub fn may_be_in_flight(&self) -> bool {
+        self.running && self.looks.iter().any(|look| look.info.decimal("scm_fds").unwrap_or(0) > 0)
     }
 
     /// The open files with this device and inode.

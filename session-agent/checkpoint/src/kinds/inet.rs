@@ -1,89 +1,52 @@
-//! Sockets of the network: those without a connection.
+//! What sockets of the network have in common: addresses and options. TCP is in `tcp`, UDP in `udp`.
 //!
-//! New ones, listeners at this machine's own addresses, and bound datagram sockets are made anew.
-//! Refused: connections, by name and address, until they are carried.
+//! Refused: sockets of other protocols (raw ones, ICMP), and addresses that are not in every pod.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::fd::AsFd;
 
-use roam_sys::{descriptor, socket};
+use roam_sys::batch::{Arg, Batch};
+use roam_sys::socket;
 use serde::{Deserialize, Serialize};
 
 use super::build::Build;
 use super::gather::{Capture, Known};
 use super::netlink::domain;
 use super::open_file::{FileId, Look, OpenFileKind, Stop};
-use super::socket_options::{self, SocketOption};
+use super::socket_options::SocketOption;
 use crate::error::Error;
 
-/// A socket without a connection.
+/// A socket of the network that is neither TCP nor UDP: none is carried.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct State {
-    /// AF_INET or AF_INET6.
-    pub domain: i32,
-    /// SOCK_STREAM or SOCK_DGRAM.
-    pub kind: i32,
-    /// IPPROTO_*.
-    pub protocol: i32,
-    /// What it is bound to, as bind(2) takes it.
-    pub address: Option<Vec<u8>>,
-    /// How many connections may wait, if it listens.
-    pub backlog: Option<i32>,
-    /// Options.
-    pub options: Vec<SocketOption>,
-}
+pub struct State {}
 
-const OPTIONS: [(i32, i32); 9] = [
-    (libc::SOL_SOCKET, libc::SO_REUSEADDR),
-    (libc::SOL_SOCKET, libc::SO_REUSEPORT),
-    (libc::SOL_SOCKET, libc::SO_KEEPALIVE),
-    (libc::SOL_SOCKET, libc::SO_BROADCAST),
-    (libc::IPPROTO_TCP, libc::TCP_NODELAY),
-    (libc::IPPROTO_IPV6, libc::IPV6_V6ONLY),
-    (libc::IPPROTO_IP, libc::IP_PKTINFO),
-    (libc::IPPROTO_IP, libc::IP_RECVERR),
-    (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO),
-];
-const TCP_CLOSE: u8 = 7;
-const TCP_LISTEN: u8 = 10;
-const REMEDY: &str = "Close the connection in the program, then try again; \
-                      network connections will move in a later version of Roam.";
+const REMEDY: &str = "Close the socket in the program, then try again.";
 
 impl OpenFileKind for State {
     fn matches(look: &Look) -> bool {
-        look.file_type() == libc::S_IFSOCK && matches!(domain(look), Some(libc::AF_INET | libc::AF_INET6))
+        is_inet(look)
     }
 
     fn check(look: &Look, _known: &Known<'_>) -> Result<(), Stop> {
-        state(look).map(drop)
+        let fd = look.file.as_fd();
+        let option = |name| socket::option(fd, libc::SOL_SOCKET, name).unwrap_or(-1);
+        let (kind, protocol) = (option(libc::SO_TYPE), option(libc::SO_PROTOCOL));
+        let what = match kind {
+            libc::SOCK_RAW => "a raw socket",
+            libc::SOCK_DGRAM if [libc::IPPROTO_ICMP, libc::IPPROTO_ICMPV6].contains(&protocol) => {
+                "a socket for pings"
+            }
+            _ => "a socket of a protocol other than TCP and UDP",
+        };
+        Err(Stop::cannot(format!("{what} (number {protocol}) can't be carried"), REMEDY))
     }
 
-    fn capture(look: &Look, _at: &mut Capture<'_>) -> Result<Self, Stop> {
-        state(look)
+    fn capture(look: &Look, at: &mut Capture<'_>) -> Result<Self, Stop> {
+        Self::check(look, &at.known).map(|()| Self {})
     }
 
-    fn make(&self, id: FileId, at: &mut Build<'_>) -> Result<(), Error> {
-        let known = [libc::AF_INET, libc::AF_INET6].contains(&self.domain)
-            && [libc::SOCK_STREAM, libc::SOCK_DGRAM].contains(&self.kind);
-        if !known {
-            return Err(Error::Image("a network socket is damaged".into()));
-        }
-        let slot = at.slot(id);
-        let kind = self.kind | libc::SOCK_NONBLOCK;
-        let batch = at.batch(0)?;
-        let args = [self.domain.into(), kind.into(), self.protocol.into()];
-        let fd = batch.must("socket", libc::SYS_socket, &args);
-        at.place(fd, slot);
-        socket_options::set(&self.options, slot, at)?;
-        if let Some(address) = &self.address {
-            let batch = at.batch(address.len())?;
-            let data = batch.data(address);
-            let args = [slot.into(), data.into(), address.len().into()];
-            batch.must("binding a network socket", libc::SYS_bind, &args);
-        }
-        if let Some(backlog) = self.backlog {
-            at.batch(0)?.must("listening", libc::SYS_listen, &[slot.into(), backlog.into()]);
-        }
-        Ok(())
+    fn make(&self, _id: FileId, _at: &mut Build<'_>) -> Result<(), Error> {
+        Err(Error::Image("a network socket is of no known protocol".into()))
     }
 
     fn connect(&self, _id: FileId, _at: &mut Build<'_>) -> Result<(), Error> {
@@ -95,89 +58,247 @@ impl OpenFileKind for State {
     }
 }
 
-fn state(look: &Look) -> Result<State, Stop> {
-    let failed = |e| Error::system("looking at a network socket", e);
+fn is_inet(look: &Look) -> bool {
+    look.file_type() == libc::S_IFSOCK && matches!(domain(look), Some(libc::AF_INET | libc::AF_INET6))
+}
+
+/// Whether it is a socket of this type and protocol of the network.
+pub(super) fn is_a(look: &Look, kind: i32, protocol: i32) -> bool {
+    let option = |name| socket::option(look.file.as_fd(), libc::SOL_SOCKET, name).ok();
+    is_inet(look) && option(libc::SO_TYPE) == Some(kind) && option(libc::SO_PROTOCOL) == Some(protocol)
+}
+
+/// An address and port, as programs gave it: `::ffff:127.0.0.1` and `127.0.0.1` are two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Address(pub SocketAddr);
+
+impl Address {
+    /// Of the bytes that getsockname(2) gives.
+    pub(super) fn of(bytes: &[u8]) -> Option<Self> {
+        let family = i32::from(u16::from_ne_bytes(*bytes.first_chunk()?));
+        let port = u16::from_be_bytes(*bytes.get(2..)?.first_chunk()?);
+        Some(Self(match family {
+            libc::AF_INET => {
+                SocketAddr::new(Ipv4Addr::from(*bytes.get(4..)?.first_chunk::<4>()?).into(), port)
+            }
+            libc::AF_INET6 => {
+                let ip = Ipv6Addr::from(*bytes.get(8..)?.first_chunk::<16>()?);
+                let flow = u32::from_be_bytes(*bytes.get(4..)?.first_chunk()?);
+                let scope = u32::from_ne_bytes(*bytes.get(24..)?.first_chunk()?);
+                SocketAddr::V6(SocketAddrV6::new(ip, port, flow, scope))
+            }
+            _ => return None,
+        }))
+    }
+
+    /// As connect(2) and bind(2) take it.
+    pub(super) fn bytes(self) -> Vec<u8> {
+        let port = self.0.port().to_be_bytes();
+        match self.0 {
+            SocketAddr::V4(v4) => {
+                let family = (libc::AF_INET as u16).to_ne_bytes();
+                [&family[..], &port, &v4.ip().octets(), &[0; 8]].concat()
+            }
+            SocketAddr::V6(v6) => {
+                let family = (libc::AF_INET6 as u16).to_ne_bytes();
+                let (flow, scope) = (v6.flowinfo().to_be_bytes(), v6.scope_id().to_ne_bytes());
+                [&family[..], &port, &flow, &v6.ip().octets(), &scope].concat()
+            }
+        }
+    }
+
+    /// The same for both ways of writing an IPv4 address.
+    pub(super) fn plain(self) -> (IpAddr, u16) {
+        (self.0.ip().to_canonical(), self.0.port())
+    }
+
+    /// An address that every pod has: any, or the loop.
+    pub(super) fn is_everywhere(self) -> bool {
+        let ip = self.0.ip().to_canonical();
+        ip.is_unspecified() || ip.is_loopback()
+    }
+
+    /// The loop's own address in this family, any port.
+    pub(super) fn any_on_loop(domain: i32) -> Self {
+        let ip: IpAddr = match domain {
+            libc::AF_INET6 => Ipv6Addr::LOCALHOST.into(),
+            _ => Ipv4Addr::LOCALHOST.into(),
+        };
+        Self(SocketAddr::new(ip, 0))
+    }
+
+    /// Adds a call that takes a socket and this address.
+    pub(super) fn give(self, what: &'static str, call: i64, slot: impl Into<Arg>, batch: &mut Batch) {
+        let bytes = self.bytes();
+        let data = batch.data(&bytes);
+        batch.must(what, call, &[slot.into(), data.into(), bytes.len().into()]);
+    }
+}
+
+impl std::fmt::Display for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The name of a socket, if it has a port.
+///
+/// # Errors
+/// A refusal of addresses of this machine.
+pub(super) fn own_address(look: &Look) -> Result<Option<Address>, Stop> {
+    let name = socket::own_name(look.file.as_fd());
+    let name = name.map_err(|e| Error::system("asking a socket for its name", e))?;
+    let Some(address) = Address::of(&name).filter(|a| a.0.port() != 0) else { return Ok(None) };
+    if !address.is_everywhere() && !address.0.ip().is_multicast() {
+        let remedy = "Let the program use any address (0.0.0.0) or the loop (127.0.0.1).";
+        return Err(Stop::cannot(format!("it is bound to {address} of this machine"), remedy));
+    }
+    Ok(Some(address))
+}
+
+/// With whom a socket is connected.
+pub(super) fn peer_address(look: &Look) -> Option<Address> {
+    Address::of(&socket::peer_name(look.file.as_fd()).ok()?)
+}
+
+const SO_BUF_LOCK: i32 = 72;
+
+/// Options that any socket of the network may have, with the length of their values.
+const OPTIONS: [(i32, i32, usize); 38] = [
+    (libc::SOL_SOCKET, libc::SO_KEEPALIVE, 4),
+    (libc::SOL_SOCKET, libc::SO_BROADCAST, 4),
+    (libc::SOL_SOCKET, libc::SO_OOBINLINE, 4),
+    (libc::SOL_SOCKET, libc::SO_DONTROUTE, 4),
+    (libc::SOL_SOCKET, libc::SO_TIMESTAMP, 4),
+    (libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 4),
+    (libc::SOL_SOCKET, libc::SO_RCVLOWAT, 4),
+    (libc::SOL_SOCKET, libc::SO_LINGER, 8),
+    (libc::SOL_SOCKET, libc::SO_RCVTIMEO, 16),
+    (libc::SOL_SOCKET, libc::SO_SNDTIMEO, 16),
+    (libc::IPPROTO_IP, libc::IP_TOS, 4),
+    // It follows the type of service unless set later.
+    (libc::SOL_SOCKET, libc::SO_PRIORITY, 4),
+    (libc::IPPROTO_IP, libc::IP_TTL, 4),
+    (libc::IPPROTO_IP, libc::IP_RECVTOS, 4),
+    (libc::IPPROTO_IP, libc::IP_RECVTTL, 4),
+    (libc::IPPROTO_IP, libc::IP_RECVERR, 4),
+    (libc::IPPROTO_IP, libc::IP_PKTINFO, 4),
+    (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, 4),
+    (libc::IPPROTO_IP, libc::IP_MULTICAST_TTL, 4),
+    (libc::IPPROTO_IP, libc::IP_MULTICAST_LOOP, 4),
+    (libc::IPPROTO_IP, libc::IP_MULTICAST_IF, 4),
+    (libc::IPPROTO_IPV6, libc::IPV6_UNICAST_HOPS, 4),
+    (libc::IPPROTO_IPV6, libc::IPV6_MULTICAST_HOPS, 4),
+    (libc::IPPROTO_IPV6, libc::IPV6_MULTICAST_LOOP, 4),
+    (libc::IPPROTO_IPV6, libc::IPV6_MULTICAST_IF, 4),
+    (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 4),
+    (libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS, 4),
+    (libc::IPPROTO_IPV6, libc::IPV6_TCLASS, 4),
+    (libc::IPPROTO_TCP, libc::TCP_NODELAY, 4),
+    (libc::IPPROTO_TCP, libc::TCP_CORK, 4),
+    (libc::IPPROTO_TCP, libc::TCP_KEEPIDLE, 4),
+    (libc::IPPROTO_TCP, libc::TCP_KEEPINTVL, 4),
+    (libc::IPPROTO_TCP, libc::TCP_KEEPCNT, 4),
+    (libc::IPPROTO_TCP, libc::TCP_SYNCNT, 4),
+    (libc::IPPROTO_TCP, libc::TCP_LINGER2, 4),
+    (libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, 4),
+    (libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT, 4),
+    (libc::IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT, 4),
+];
+
+/// All options of a socket that can be asked for and set again. Those that it has not are left out.
+pub(super) fn options(look: &Look) -> Vec<SocketOption> {
     let fd = look.file.as_fd();
-    let option = |name| socket::option(fd, libc::SOL_SOCKET, name).map_err(failed);
-    let (domain, kind, protocol) =
-        (option(libc::SO_DOMAIN)?, option(libc::SO_TYPE)?, option(libc::SO_PROTOCOL)?);
-    let own = socket::own_name(fd).map_err(failed)?;
-    if let Ok(peer) = socket::peer_name(fd) {
-        return Err(Stop::cannot(format!("it is connected with {}", shown(&peer)), REMEDY));
-    }
-    let port = own.get(2..4).is_some_and(|p| p != [0, 0]);
-    let mut backlog = None;
-    match kind {
-        libc::SOCK_STREAM if protocol == libc::IPPROTO_TCP => {
-            // struct tcp_info: the state first; of a listener, waiting connections and the most of them.
-            let info = socket::option_bytes(fd, libc::IPPROTO_TCP, libc::TCP_INFO, 104).map_err(failed)?;
-            let word =
-                |at: usize| info.get(at..at + 4).map_or(0, |w| u32::from_ne_bytes([w[0], w[1], w[2], w[3]]));
-            match info.first() {
-                Some(&TCP_CLOSE) => {}
-                Some(&TCP_LISTEN) if word(24) == 0 => backlog = Some(word(28) as i32),
-                Some(&TCP_LISTEN) => {
-                    return Err(Stop::cannot("a connection waits to be accepted", "Try again in a moment."));
-                }
-                _ => return Err(Stop::cannot("it has a connection that is opening or closing", REMEDY)),
-            }
-        }
-        libc::SOCK_DGRAM if protocol == libc::IPPROTO_UDP => {
-            if descriptor::readable(fd).map_err(failed)? > 0 {
-                return Err(Stop::cannot("it has datagrams that it has not read", "Try again in a moment."));
-            }
-        }
-        _ => return Err(Stop::cannot("sockets of this kind can't be carried yet", REMEDY)),
-    }
-    if port && !is_everywhere(&own) {
-        return Err(Stop::cannot(format!("it is bound to {} of this machine", shown(&own)), REMEDY));
-    }
-    let options = socket_options::read(look, &OPTIONS);
-    Ok(State { domain, kind, protocol, address: port.then_some(own), backlog, options })
-}
-
-/// An address that every pod has: any, or the loop.
-fn is_everywhere(address: &[u8]) -> bool {
-    match (address.first().map(|&f| i32::from(f)), address.len()) {
-        (Some(libc::AF_INET), 8..) => address[4..8] == [0; 4] || address[4] == 127,
-        (Some(libc::AF_INET6), 24..) => address[8..23] == [0; 15] && address[23] <= 1,
-        _ => false,
-    }
-}
-
-fn shown(address: &[u8]) -> String {
-    use std::net::{IpAddr, SocketAddr};
-    let port = address.get(2..4).map_or(0, |p| u16::from_be_bytes([p[0], p[1]]));
-    let ip = match address.len() {
-        24.. => address[8..24].first_chunk::<16>().map(|a| IpAddr::from(*a)),
-        _ => address.get(4..8).and_then(|a| a.first_chunk::<4>()).map(|a| IpAddr::from(*a)),
+    let ask = |level, name, length| {
+        let value = socket::option_bytes(fd, level, name, length).ok()?;
+        Some(SocketOption { level, name, value })
     };
-    ip.map_or_else(|| "an unknown address".into(), |ip| SocketAddr::new(ip, port).to_string())
+    let mut options: Vec<_> =
+        OPTIONS.iter().filter_map(|&(level, name, length)| ask(level, name, length)).collect();
+    // Sizes that the program did not choose are the kernel's to choose again.
+    let chosen = socket::option(fd, libc::SOL_SOCKET, SO_BUF_LOCK).unwrap_or(3);
+    for (bit, name) in [(1, libc::SO_SNDBUF), (2, libc::SO_RCVBUF)] {
+        if chosen & bit != 0 {
+            options.extend(ask(libc::SOL_SOCKET, name, 4));
+        }
+    }
+    if let Some(mut congestion) = ask(libc::IPPROTO_TCP, libc::TCP_CONGESTION, 16) {
+        congestion.value.truncate(congestion.value.iter().position(|&b| b == 0).unwrap_or(16));
+        options.push(congestion);
+    }
+    options
+}
+
+/// What decides who else may be bound to the same address; needed before bind(2).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sharing {
+    /// SO_REUSEADDR.
+    pub address: i32,
+    /// SO_REUSEPORT.
+    pub port: i32,
+    /// IPV6_V6ONLY.
+    pub v6_only: i32,
+}
+
+impl Sharing {
+    /// As a socket has it.
+    pub(super) fn of(look: &Look) -> Self {
+        let option = |level, name| socket::option(look.file.as_fd(), level, name).unwrap_or(0);
+        Self {
+            address: option(libc::SOL_SOCKET, libc::SO_REUSEADDR),
+            port: option(libc::SOL_SOCKET, libc::SO_REUSEPORT),
+            v6_only: option(libc::IPPROTO_IPV6, libc::IPV6_V6ONLY),
+        }
+    }
+
+    /// Adds the calls that set it.
+    pub(super) fn set(self, slot: impl Into<Arg> + Copy, batch: &mut Batch) {
+        let options = [
+            (libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, self.v6_only),
+            (libc::SOL_SOCKET, libc::SO_REUSEADDR, self.address),
+            (libc::SOL_SOCKET, libc::SO_REUSEPORT, self.port),
+        ];
+        for (level, name, value) in options {
+            set_integer(slot, (level, name), value, batch);
+        }
+    }
+}
+
+/// Adds a call that sets an option to a number.
+pub(super) fn set_integer(slot: impl Into<Arg>, (level, name): (i32, i32), value: i32, batch: &mut Batch) {
+    let data = batch.data(&value.to_ne_bytes());
+    let args = [slot.into(), level.into(), name.into(), data.into(), 4u32.into()];
+    batch.may("setting a socket option", libc::SYS_setsockopt, &args);
+}
+
+/// Adds a call that sets a time-out in seconds.
+pub(super) fn set_seconds(slot: impl Into<Arg>, name: i32, seconds: i64, batch: &mut Batch) {
+    let data = batch.data(&[seconds.to_ne_bytes(), [0; 8]].concat());
+    let args = [slot.into(), libc::SOL_SOCKET.into(), name.into(), data.into(), 16u32.into()];
+    batch.may("setting a socket option", libc::SYS_setsockopt, &args);
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::Session;
-    use std::net::{TcpListener, TcpStream, UdpSocket};
-    use std::os::fd::AsFd;
+    use super::*;
 
     #[test]
-    fn listeners_and_datagram_sockets_are_bound_again() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let datagrams = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let mut session = Session::of(&[listener.as_fd(), datagrams.as_fd()]);
-        session.end_source();
-        drop((listener, datagrams));
-        session.round_trip();
-        TcpStream::connect(address).unwrap();
+    fn addresses_come_back_from_their_bytes() {
+        for text in ["127.0.0.1:80", "[::1]:8080", "[fe80::1%3]:7", "[::ffff:127.0.0.1]:9", "0.0.0.0:1"] {
+            let address = Address(text.parse().unwrap());
+            assert_eq!(Address::of(&address.bytes()), Some(address), "{text}");
+        }
+        assert_eq!(Address::of(&[2, 0]), None);
     }
 
     #[test]
-    fn a_connection_is_refused_by_its_address() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let refusals = Session::refusals(&[stream.as_fd()]);
-        assert!(refusals[0].reason.contains("connected with 127.0.0.1:"), "{refusals:?}");
+    fn only_the_loop_is_in_every_pod() {
+        let everywhere = |text: &str| Address(text.parse().unwrap()).is_everywhere();
+        assert!(
+            ["127.9.9.9:1", "0.0.0.0:1", "[::]:1", "[::1]:1", "[::ffff:127.0.0.1]:1"]
+                .iter()
+                .all(|a| everywhere(a))
+        );
+        assert!(!everywhere("192.0.2.1:1") && !everywhere("[2001:db8::1]:1"));
     }
 }

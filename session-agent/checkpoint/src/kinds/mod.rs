@@ -29,6 +29,8 @@ pub mod signals;
 mod socket_options;
 pub mod syscalls;
 pub mod sysv;
+pub mod tcp;
+mod tcp_build;
 pub mod terminal;
 #[cfg(test)]
 mod testing;
@@ -37,6 +39,7 @@ pub mod timerfd;
 pub mod timers;
 pub mod tree;
 mod tty_queue;
+pub mod udp;
 pub mod unix;
 mod unix_build;
 mod unix_queue;

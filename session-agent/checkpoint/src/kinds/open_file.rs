@@ -191,7 +191,11 @@ kinds! {
     Unix => super::unix::State,
     /// A netlink socket.
     Netlink => super::netlink::State,
-    /// A socket of the network.
+    /// A TCP socket.
+    Tcp => super::tcp::State,
+    /// A UDP socket.
+    Udp => super::udp::State,
+    /// A socket of the network of another protocol.
     Inet => super::inet::State,
     /// A watcher of files.
     Inotify => super::inotify::State,

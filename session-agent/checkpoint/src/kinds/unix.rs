@@ -122,12 +122,8 @@ impl OpenFileKind for State {
         let diag = diag(look, known)?;
         name(look, &diag, known)?;
         // The other side may be in flight somewhere, which only a capture can see.
-        let in_flight = || {
-            let carries = |l: &std::rc::Rc<Look>| l.info.decimal("scm_fds").unwrap_or(0) > 0;
-            known.looks.iter().any(carries)
-        };
         match diag.peer {
-            Some(peer) if peer != 0 && peer_id(peer, look, known).is_none() && !in_flight() => {
+            Some(peer) if peer != 0 && peer_id(peer, look, known).is_none() && !known.may_be_in_flight() => {
                 Err(outside(look))
             }
             Some(peer) if peer != 0 => Ok(()),

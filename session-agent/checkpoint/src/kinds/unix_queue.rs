@@ -167,7 +167,7 @@ fn split_at_files(
             bytes: peeked.bytes[..without].to_vec(),
             files: Vec::new(),
             credentials: peeked.credentials,
-            from: Vec::new(),
+            ..Peeked::default()
         });
     }
     all.push(Peeked { bytes, ..peeked });

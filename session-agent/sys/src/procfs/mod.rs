@@ -2,6 +2,7 @@
 
 pub mod fdinfo;
 pub mod maps;
+pub mod net;
 pub mod stat;
 pub mod status;
 

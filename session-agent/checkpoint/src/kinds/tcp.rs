@@ -1,0 +1,345 @@
+//! TCP sockets inside the session: connections in every state, listeners and who waits there.
+//!
+//! What is not read yet is looked at with MSG_PEEK; what the other side has sent and the kernel has not
+//! delivered, with TCP_REPAIR, which the pod's owner may use without any privilege on the machine. Nothing is
+//! taken or changed by it. `tcp_build` makes them anew by real connections.
+//!
+//! Refused: a connection with a program outside the session; and, for a moment only, urgent data that is not
+//! read, and connections that wait to be accepted and have sent something or ended already (nobody but
+//! who accepts them can read that).
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::os::fd::AsFd;
+
+use roam_sys::procfs::net::TcpSocket;
+use roam_sys::tcp_repair::{self, Queue};
+use roam_sys::{descriptor, socket};
+use serde::{Deserialize, Serialize};
+
+use super::build::Build;
+use super::gather::{Capture, Known};
+use super::inet::{self, Address, Sharing};
+use super::open_file::{FileId, Look, OpenFileKind, Stop};
+use super::socket_options::SocketOption;
+use super::{paths, tcp_build};
+use crate::error::Error;
+
+/// A TCP socket.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    /// AF_INET or AF_INET6.
+    pub domain: i32,
+    /// Its own address, if it has a port.
+    pub own: Option<Address>,
+    /// Who else may have that address.
+    pub sharing: Sharing,
+    /// Whom it is connected with.
+    pub link: Link,
+    /// What it can read, what is under way to it among that.
+    pub queue: Vec<u8>,
+    /// It has said that it sends no more.
+    pub sends_no_more: bool,
+    /// It has said that it reads no more.
+    pub reads_no_more: bool,
+    /// Options.
+    pub options: Vec<SocketOption>,
+}
+
+/// Whom a socket is connected with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum With {
+    /// A socket of the session.
+    Socket(FileId),
+    /// A listener of the session that has not accepted it yet.
+    Listener,
+    /// Nobody any more.
+    Gone,
+}
+
+/// Its connection.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Link {
+    /// None, and there never was one.
+    None,
+    /// It accepts connections.
+    Listening {
+        /// How many may wait.
+        backlog: i32,
+        /// Those that wait, the first to be accepted first.
+        waiting: Vec<FileId>,
+    },
+    /// It has one.
+    Connected {
+        /// The other side's address.
+        peer: Address,
+        /// The other side.
+        with: With,
+    },
+    /// It asks for one, and nobody answers.
+    Connecting {
+        /// Whom it asks.
+        peer: Address,
+    },
+    /// It had one.
+    Over {
+        /// The other side broke it off, and the program has not been told.
+        reset: bool,
+    },
+    /// It was turned down, and the program has not been told.
+    Refused,
+}
+
+pub(super) const ESTABLISHED: u8 = 1;
+const SYN_SENT: u8 = 2;
+const CLOSE: u8 = 7;
+const CLOSE_WAIT: u8 = 8;
+const LISTEN: u8 = 10;
+/// FIN_WAIT1, FIN_WAIT2, TIME_WAIT, LAST_ACK, CLOSING: it has said that it sends no more.
+const ENDED: [u8; 5] = [4, 5, 6, 9, 11];
+/// TIME_WAIT, CLOSE_WAIT, LAST_ACK, CLOSING: the other side has said so, and that has arrived.
+const PEER_ENDED: [u8; 4] = [6, 8, 9, 11];
+const MOMENT: &str = "Try again in a moment.";
+
+/// The TCP sockets of the pod.
+pub struct Table {
+    sockets: Vec<TcpSocket>,
+    by_ends: HashMap<(Plain, Plain), FileId>,
+}
+
+type Plain = (IpAddr, u16);
+
+impl Table {
+    /// Those of these open files, and all that the pod's kernel has.
+    ///
+    /// # Errors
+    /// If /proc can't be read.
+    pub fn of(known: &Known<'_>) -> Result<Self, Error> {
+        let sockets = roam_sys::procfs::net::tcp(known.pod.init())
+            .map_err(|e| Error::system("listing the pod's TCP sockets", e))?;
+        let mut by_ends = HashMap::new();
+        for (index, look) in known.looks.iter().enumerate().filter(|(_, look)| is_tcp(look)) {
+            let own = socket::own_name(look.file.as_fd()).ok().and_then(|name| Address::of(&name));
+            if let Some((own, peer)) = own.zip(inet::peer_address(look)) {
+                by_ends.insert((own.plain(), peer.plain()), FileId(index as u32));
+            }
+        }
+        Ok(Self { sockets, by_ends })
+    }
+
+    /// The socket on the other side.
+    fn peer(&self, own: Address, peer: Address) -> Option<FileId> {
+        self.by_ends.get(&(peer.plain(), own.plain())).copied()
+    }
+
+    /// The other side as the kernel has it.
+    fn entry(&self, own: Address, peer: Address) -> Option<&TcpSocket> {
+        let is = |s: &&TcpSocket| (plain(s.own), plain(s.peer)) == (peer.plain(), own.plain());
+        self.sockets.iter().find(is)
+    }
+}
+
+fn plain(address: std::net::SocketAddr) -> Plain {
+    Address(address).plain()
+}
+
+fn is_tcp(look: &Look) -> bool {
+    inet::is_a(look, libc::SOCK_STREAM, libc::IPPROTO_TCP)
+}
+
+impl OpenFileKind for State {
+    fn matches(look: &Look) -> bool {
+        is_tcp(look)
+    }
+
+    fn check(look: &Look, known: &Known<'_>) -> Result<(), Stop> {
+        inet::own_address(look)?;
+        link(look, known, &Info::of(look)?).map(drop)
+    }
+
+    fn capture(look: &Look, at: &mut Capture<'_>) -> Result<Self, Stop> {
+        let known = &at.known;
+        let failed = |e| Error::system("looking at a TCP socket", e);
+        let domain = socket::option(look.file.as_fd(), libc::SOL_SOCKET, libc::SO_DOMAIN).map_err(failed)?;
+        let info = Info::of(look)?;
+        let link = link(look, known, &info)?;
+        let queue = match &link {
+            Link::Connected { with: With::Socket(other), .. } => {
+                let other = known.look(*other);
+                let ended = !PEER_ENDED.contains(&info.state) && ENDED.contains(&Info::of(&other)?.state);
+                delivered_and_not(look, &other, ended).map_err(failed)?
+            }
+            Link::Connected { .. } | Link::Over { .. } => unread(look).map_err(failed)?,
+            _ => Vec::new(),
+        };
+        let reads_no_more = matches!(link, Link::Connected { .. })
+            && !PEER_ENDED.contains(&info.state)
+            && socket::events(look.file.as_fd()) & libc::POLLRDHUP != 0;
+        let mut sharing = Sharing::of(look);
+        if matches!(link, Link::Connected { .. } | Link::Over { .. }) {
+            // What the kernel makes of it when it connects.
+            sharing.v6_only = 0;
+        }
+        Ok(Self {
+            domain,
+            own: inet::own_address(look)?,
+            sharing,
+            link,
+            queue,
+            sends_no_more: ENDED.contains(&info.state),
+            reads_no_more,
+            options: inet::options(look),
+        })
+    }
+
+    fn make(&self, id: FileId, at: &mut Build<'_>) -> Result<(), Error> {
+        tcp_build::make(self, id, at)
+    }
+
+    fn connect(&self, id: FileId, at: &mut Build<'_>) -> Result<(), Error> {
+        tcp_build::connect(self, id, at)
+    }
+
+    fn finish(&self, id: FileId, at: &mut Build<'_>) -> Result<(), Error> {
+        tcp_build::finish(self, id, at)
+    }
+}
+
+/// Of struct tcp_info.
+struct Info {
+    state: u8,
+    /// Of a listener: connections that wait, and the most of them.
+    waiting: u32,
+    backlog: u32,
+    /// There is or was a connection.
+    was_connected: bool,
+}
+
+impl Info {
+    fn of(look: &Look) -> Result<Self, Stop> {
+        let info = socket::option_bytes(look.file.as_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, 104)
+            .map_err(|e| Error::system("looking at a TCP socket", e))?;
+        let word =
+            |at: usize| info.get(at..at + 4).map_or(0, |w| u32::from_ne_bytes([w[0], w[1], w[2], w[3]]));
+        Ok(Self {
+            state: info.first().copied().unwrap_or(CLOSE),
+            waiting: word(24),
+            backlog: word(28),
+            // The round trip is measured when it opens, and stays.
+            was_connected: word(68) != 0,
+        })
+    }
+}
+
+fn link(look: &Look, known: &Known<'_>, info: &Info) -> Result<Link, Stop> {
+    let events = socket::events(look.file.as_fd());
+    if events & libc::POLLPRI != 0 {
+        return Err(Stop::cannot("it has urgent data that is not read yet", MOMENT));
+    }
+    let failed = |e| Error::system("asking a socket for its name", e);
+    let own = socket::own_name(look.file.as_fd()).map_err(failed)?;
+    let own = Address::of(&own).ok_or_else(paths::lost)?;
+    match info.state {
+        CLOSE => Ok(match (info.was_connected, events & libc::POLLERR != 0) {
+            (true, reset) => Link::Over { reset },
+            (false, true) => Link::Refused,
+            (false, false) => Link::None,
+        }),
+        LISTEN => {
+            let waiting = waiting(own, known)?;
+            if waiting.len() != info.waiting as usize {
+                let reason = "a connection waits to be accepted that was closed again";
+                return Err(Stop::cannot(reason, MOMENT));
+            }
+            Ok(Link::Listening { backlog: info.backlog as i32, waiting })
+        }
+        SYN_SENT => {
+            let table = known.tcp()?;
+            let asked = table.sockets.iter().find(|s| s.inode == look.stat.st_ino);
+            let asked = asked.ok_or_else(|| Stop::cannot("its connection is just opening", MOMENT))?;
+            Ok(Link::Connecting { peer: Address(asked.peer) })
+        }
+        _ => {
+            let peer = inet::peer_address(look)
+                .ok_or_else(|| Stop::cannot("its connection is just opening or closing", MOMENT))?;
+            let with = with(own, peer, known)?;
+            // The other side may be in flight somewhere, which only a capture can see.
+            if with == With::Gone && !PEER_ENDED.contains(&info.state) && !known.may_be_in_flight() {
+                return Err(Stop::cannot(format!("the other side of it, {peer}, can't be found"), MOMENT));
+            }
+            Ok(Link::Connected { peer, with })
+        }
+    }
+}
+
+fn with(own: Address, peer: Address, known: &Known<'_>) -> Result<With, Stop> {
+    let table = known.tcp()?;
+    if let Some(id) = table.peer(own, peer) {
+        return match own.plain() == peer.plain() {
+            true => Err(Stop::cannot("it is connected with itself", "Restart the program.")),
+            false => Ok(With::Socket(id)),
+        };
+    }
+    match table.entry(own, peer) {
+        Some(entry) if entry.inode == 0 && [ESTABLISHED, CLOSE_WAIT].contains(&entry.state) => {
+            Ok(With::Listener)
+        }
+        Some(entry) if entry.inode == 0 || known.may_be_in_flight() => Ok(With::Gone),
+        None if peer.is_everywhere() => Ok(With::Gone),
+        _ => Err(Stop::cannot(
+            format!("it is connected with {peer}, which is outside the session"),
+            "Close the connection in the program, then try again.",
+        )),
+    }
+}
+
+/// The clients that wait, in the order in which their sockets were made: the kernel shows no other.
+fn waiting(own: Address, known: &Known<'_>) -> Result<Vec<FileId>, Stop> {
+    let table = known.tcp()?;
+    let (ip, port) = own.plain();
+    let mut clients = Vec::new();
+    for entry in &table.sockets {
+        let (own_ip, own_port) = plain(entry.own);
+        let mine = own_port == port && (ip.is_unspecified() || ip == own_ip);
+        if !mine || entry.inode != 0 || ![ESTABLISHED, CLOSE_WAIT].contains(&entry.state) {
+            continue;
+        }
+        if entry.unread > u32::from(entry.state == CLOSE_WAIT) {
+            let who = entry.peer;
+            let reason = format!("the connection of {who} has data and is not accepted yet");
+            return Err(Stop::cannot(reason, MOMENT));
+        }
+        let client = table.by_ends.get(&(plain(entry.peer), plain(entry.own)));
+        clients.extend(client.map(|&id| (known.look(id).stat.st_ino, id)));
+    }
+    clients.sort_unstable();
+    Ok(clients.into_iter().map(|(_, id)| id).collect())
+}
+
+/// What has arrived.
+fn unread(look: &Look) -> std::io::Result<Vec<u8>> {
+    let fd = look.file.as_fd();
+    match descriptor::readable(fd)? {
+        0 => Ok(Vec::new()),
+        length => socket::peek_stream(fd, length),
+    }
+}
+
+/// What has arrived, and what the other side has sent that has not. `ended` tells that the other side's end is
+/// still under way as well; it counts like a byte.
+fn delivered_and_not(look: &Look, other: &Look, ended: bool) -> std::io::Result<Vec<u8>> {
+    if socket::unsent(other.file.as_fd())? == 0 {
+        return unread(look);
+    }
+    loop {
+        let before = tcp_repair::number(look.file.as_fd(), Queue::Receive)?;
+        let mut all = unread(look)?;
+        let (end, queue) = tcp_repair::sent(other.file.as_fd())?;
+        // The kernel goes on delivering while the session stands still.
+        if tcp_repair::number(look.file.as_fd(), Queue::Receive)? == before {
+            let missing = end.wrapping_sub(before).saturating_sub(u32::from(ended)) as usize;
+            all.extend(&queue[queue.len().saturating_sub(missing)..]);
+            return Ok(all);
+        }
+    }
+}

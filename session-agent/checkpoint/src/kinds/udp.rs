@@ -1,0 +1,290 @@
+//! UDP sockets inside the session: bound, connected, with datagrams that are not read yet.
+//!
+//! The datagrams are looked at with SO_PEEK_OFF and sent once more: by the socket that has the sender's address,
+//! or by one that gets it for the moment. Groups that a socket joined can't be listed; each that the pod's
+//! network has is asked for. Refused: addresses of this machine; and, for a moment only, an error that the
+//! program has not been told.
+
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd};
+
+use roam_sys::batch::Batch;
+use roam_sys::socket;
+use serde::{Deserialize, Serialize};
+
+use super::build::{Build, place};
+use super::gather::{Capture, Known};
+use super::inet::{self, Address, Sharing, set_integer};
+use super::open_file::{FileId, Kind, Look, OpenFileKind, Stop};
+use super::socket_options::{self, SocketOption};
+use super::unix::SO_PEEK_OFF;
+use crate::error::Error;
+
+/// A UDP socket.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    /// AF_INET or AF_INET6.
+    pub domain: i32,
+    /// What it is bound to.
+    pub own: Option<Address>,
+    /// Who else may have that address.
+    pub sharing: Sharing,
+    /// Whom it is connected with.
+    pub peer: Option<Address>,
+    /// What it has not read.
+    pub queue: Vec<Datagram>,
+    /// The groups that it joined on the loop.
+    pub groups: Vec<IpAddr>,
+    /// Options.
+    pub options: Vec<SocketOption>,
+}
+
+/// A datagram.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Datagram {
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+    /// Who sent it.
+    pub from: Address,
+    /// To which of the socket's addresses.
+    pub to: Option<Address>,
+}
+
+/// The largest datagram.
+const LARGEST: usize = 64 << 10;
+const MOST: usize = 1 << 16;
+const LOOP: &[u8] = b"lo\0";
+
+impl OpenFileKind for State {
+    fn matches(look: &Look) -> bool {
+        inet::is_a(look, libc::SOCK_DGRAM, libc::IPPROTO_UDP)
+    }
+
+    fn check(look: &Look, _known: &Known<'_>) -> Result<(), Stop> {
+        inet::own_address(look)?;
+        no_error(look)?;
+        peer(look).map(drop)
+    }
+
+    fn capture(look: &Look, at: &mut Capture<'_>) -> Result<Self, Stop> {
+        let failed = |e| Error::system("looking at a UDP socket", e);
+        let fd = look.file.as_fd();
+        let domain = socket::option(fd, libc::SOL_SOCKET, libc::SO_DOMAIN).map_err(failed)?;
+        no_error(look)?;
+        let pod = at.known.pod.init();
+        let known = roam_sys::multicast::groups_of(pod).map_err(failed)?;
+        let joined = |group: &IpAddr| roam_sys::multicast::has_joined(fd, *group);
+        Ok(Self {
+            domain,
+            own: inet::own_address(look)?,
+            sharing: Sharing::of(look),
+            peer: peer(look)?,
+            queue: queue(fd, domain).map_err(failed)?,
+            groups: known.into_iter().filter(joined).collect(),
+            options: inet::options(look),
+        })
+    }
+
+    fn make(&self, id: FileId, at: &mut Build<'_>) -> Result<(), Error> {
+        if ![libc::AF_INET, libc::AF_INET6].contains(&self.domain) {
+            return Err(damaged("its family"));
+        }
+        let slot = at.slot(id);
+        new(self.domain, self.sharing, self.own, slot, at.batch(64)?);
+        socket_options::set(&self.options, slot, at)?;
+        for group in &self.groups {
+            // struct group_req: interface 1 is the loop, as in every network namespace.
+            let address = Address(SocketAddr::new(*group, 0)).bytes();
+            let mut request = vec![0; 136];
+            request[..4].copy_from_slice(&1u32.to_ne_bytes());
+            request[8..8 + address.len()].copy_from_slice(&address);
+            let level = if group.is_ipv4() { libc::IPPROTO_IP } else { libc::IPPROTO_IPV6 };
+            let batch = at.batch(136)?;
+            let data = batch.data(&request);
+            let args = [slot.into(), level.into(), libc::MCAST_JOIN_GROUP.into(), data.into(), 136u32.into()];
+            batch.must("joining a group", libc::SYS_setsockopt, &args);
+        }
+        Ok(())
+    }
+
+    /// Fills its queue; nothing is connected yet, so that every datagram finds its way.
+    fn connect(&self, id: FileId, at: &mut Build<'_>) -> Result<(), Error> {
+        let slot = at.slot(id);
+        let own = match (self.own, self.queue.is_empty()) {
+            (Some(own), false) => own,
+            (None, false) => return Err(damaged("nobody could send to it")),
+            (_, true) => return Ok(()),
+        };
+        // Of several that share an address, the one that is bound to the device is preferred.
+        bind_to(slot, LOOP, at)?;
+        for datagram in &self.queue {
+            let asked = datagram.to.filter(|to| !to.0.ip().is_multicast()).unwrap_or(own);
+            let mut to = match asked.0.ip().is_unspecified() {
+                true if datagram.from.0.is_ipv4() => Address::any_on_loop(libc::AF_INET),
+                true => Address::any_on_loop(libc::AF_INET6),
+                false => asked,
+            };
+            to.0.set_port(own.0.port());
+            let sender = match bound_to(datagram.from, at) {
+                Some(sender) => at.slot(sender),
+                None => {
+                    let sender = at.scratch_slot()?;
+                    let domain = if datagram.from.0.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+                    new(
+                        domain,
+                        Sharing { address: 1, ..Sharing::default() },
+                        Some(datagram.from),
+                        sender,
+                        at.batch(64)?,
+                    );
+                    sender
+                }
+            };
+            let mut batch = Batch::new();
+            let (data, name) = (batch.data(&datagram.bytes), to.bytes());
+            let length = name.len();
+            let name = batch.data(&name);
+            let args = [
+                sender.into(),
+                data.into(),
+                datagram.bytes.len().into(),
+                0u32.into(),
+                name.into(),
+                length.into(),
+            ];
+            batch.must("sending what was not read", libc::SYS_sendto, &args);
+            at.run(None, &batch)?;
+        }
+        bind_to(slot, b"\0", at)
+    }
+
+    fn finish(&self, id: FileId, at: &mut Build<'_>) -> Result<(), Error> {
+        let slot = at.slot(id);
+        if let Some(peer) = self.peer {
+            peer.give("connecting a UDP socket", libc::SYS_connect, slot, at.batch(64)?);
+        }
+        Ok(())
+    }
+}
+
+fn damaged(what: &str) -> Error {
+    Error::Image(format!("a UDP socket is damaged: {what}"))
+}
+
+/// Looking at the queue would take an error that waits.
+fn no_error(look: &Look) -> Result<(), Stop> {
+    match socket::has_error(look.file.as_fd()) {
+        true => Err(Stop::cannot(
+            "it has an error that the program has not been told (nobody was where it sent to)",
+            "Try again in a moment.",
+        )),
+        false => Ok(()),
+    }
+}
+
+fn peer(look: &Look) -> Result<Option<Address>, Stop> {
+    match inet::peer_address(look) {
+        Some(peer) if !peer.is_everywhere() && !peer.0.ip().is_multicast() => Err(Stop::cannot(
+            format!("it is connected with {peer}, which is outside the session"),
+            "Close the connection in the program, then try again.",
+        )),
+        other => Ok(other),
+    }
+}
+
+fn new(domain: i32, sharing: Sharing, own: Option<Address>, slot: i32, batch: &mut Batch) {
+    let args = [domain.into(), libc::SOCK_DGRAM.into(), 0u32.into()];
+    let fd = batch.must("socket", libc::SYS_socket, &args);
+    place(batch, fd, slot);
+    sharing.set(slot, batch);
+    if let Some(own) = own {
+        own.give("binding a UDP socket", libc::SYS_bind, slot, batch);
+    }
+    set_integer(slot, (libc::SOL_SOCKET, libc::SO_BROADCAST), 1, batch);
+}
+
+/// Binds to a device, or to none.
+fn bind_to(slot: i32, device: &'static [u8], at: &mut Build<'_>) -> Result<(), Error> {
+    let batch = at.batch(8)?;
+    let name = batch.data(device);
+    let args = [
+        slot.into(),
+        libc::SOL_SOCKET.into(),
+        libc::SO_BINDTODEVICE.into(),
+        name.into(),
+        device.len().into(),
+    ];
+    batch.may("preferring a socket", libc::SYS_setsockopt, &args);
+    Ok(())
+}
+
+/// The socket of the session that has this address to send from.
+fn bound_to(from: Address, at: &Build<'_>) -> Option<FileId> {
+    let is = |s: &State| {
+        let same_family = from.0.is_ipv4() == (s.domain == libc::AF_INET);
+        let own = s.own.filter(|own| own.0.port() == from.0.port());
+        same_family && own.is_some_and(|own| own.0.ip().is_unspecified() || own.0.ip() == from.0.ip())
+    };
+    let found = at.image.files.iter().position(|f| matches!(&f.kind, Kind::Udp(s) if is(s)));
+    found.map(|i| FileId(i as u32))
+}
+
+/// Everything in the queue, in order. The socket is left as it was.
+fn queue(fd: BorrowedFd<'_>, domain: i32) -> std::io::Result<Vec<Datagram>> {
+    let asks = match domain {
+        libc::AF_INET => (libc::IPPROTO_IP, libc::IP_RECVORIGDSTADDR),
+        _ => (libc::IPPROTO_IPV6, libc::IPV6_RECVORIGDSTADDR),
+    };
+    let before = socket::option(fd, libc::SOL_SOCKET, SO_PEEK_OFF)?;
+    let asked = socket::option(fd, asks.0, asks.1)?;
+    socket::set_option(fd, asks.0, asks.1, 1)?;
+    socket::set_option(fd, libc::SOL_SOCKET, SO_PEEK_OFF, 0)?;
+    let mut all = Vec::new();
+    let result = loop {
+        match socket::peek(fd, LARGEST) {
+            Ok(peeked) => {
+                let Some(from) = Address::of(&peeked.from) else { break Ok(all) };
+                let to = peeked.to.as_deref().and_then(Address::of);
+                all.push(Datagram { bytes: peeked.bytes, from, to });
+            }
+            Err(e) if e.raw_os_error() == Some(libc::EAGAIN) => break Ok(all),
+            Err(e) => break Err(e),
+        }
+        if all.len() > MOST {
+            break Err(std::io::Error::other("the queue does not end"));
+        }
+    };
+    socket::set_option(fd, libc::SOL_SOCKET, SO_PEEK_OFF, before)?;
+    socket::set_option(fd, asks.0, asks.1, asked)?;
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Session;
+    use std::net::UdpSocket;
+    use std::os::fd::AsFd;
+
+    #[test]
+    fn datagrams_keep_their_order_and_their_sender() {
+        for any in ["127.0.0.1:0", "[::1]:0"] {
+            let receiver = UdpSocket::bind(any).unwrap();
+            let (known, gone) = (UdpSocket::bind(any).unwrap(), UdpSocket::bind(any).unwrap());
+            let to = receiver.local_addr().unwrap();
+            known.send_to(b"one", to).unwrap();
+            gone.send_to(b"", to).unwrap();
+            known.send_to(b"three", to).unwrap();
+            known.connect(to).unwrap();
+            drop(gone);
+            let mut session = Session::of(&[receiver.as_fd(), known.as_fd()]);
+            session.end_source();
+            drop((receiver, known));
+            session.round_trip();
+            assert_eq!(session.read(0, 9), b"one");
+            assert_eq!(session.read(0, 9), b"");
+            assert_eq!(session.read(0, 9), b"three");
+            session.write(1, b"on");
+            assert_eq!(session.read(0, 9), b"on");
+        }
+    }
+}
