@@ -20,8 +20,8 @@ pub struct App {
     pub name: &'static str,
     /// How it is started, in HOME.
     pub command: &'static [&'static str],
-    /// What its window's title begins with once it takes keys, as a regular expression.
-    pub ready: &'static str,
+    /// What the title of the window that takes keys begins with, as a regular expression.
+    pub title: &'static str,
     /// Pressed once, on desk.
     pub before: &'static [Key<'static>],
     /// Pressed before each move.
@@ -39,7 +39,7 @@ const RETURN: Key<'static> = Named("Return");
 const APP: App = App {
     name: "",
     command: &[],
-    ready: "",
+    title: "",
     before: &[],
     held: &[],
     open: None,
@@ -59,8 +59,8 @@ pub const APPS: &[App] = &[
     },
     App {
         name: "vim",
-        command: &["xterm", "-e", "vim.tiny", "-u", "NONE", "-c", "set title"],
-        ready: r"\[No Name\] - VIM",
+        command: &["xterm", "-e", "vim.tiny", "-u", "NONE", "-c", "set title titlestring=ready"],
+        title: "^ready",
         before: &[Text("iunsaved text"), Named("Escape")],
         after: &[Text("A #"), Named("Escape"), Text(":w! apps/vim"), RETURN],
         proof: Proof::File("unsaved text", " #"),
@@ -134,6 +134,146 @@ pub const APPS: &[App] = &[
         command: &["python3", "apps/two-processes.py", "apps/two-processes"],
         before: &[Text("unsaved")],
         after: &[Text(" #"), RETURN],
+        proof: Proof::File("unsaved", " #"),
+        ..APP
+    },
+    App {
+        name: "nano",
+        command: &["xterm", "-e", "nano", "apps/nano"],
+        before: &[Text("unsaved")],
+        after: &[Text(" #"), Named("ctrl+o"), RETURN],
+        proof: Proof::File("unsaved", " #"),
+        ..APP
+    },
+    App {
+        name: "geany",
+        command: &["geany", "-i", "apps/geany"],
+        before: &[Text("unsaved")],
+        after: &[Text(" #"), Named("ctrl+s")],
+        proof: Proof::File("unsaved", " #"),
+        ..APP
+    },
+    App {
+        name: "zsh",
+        command: &["xterm", "-e", "zsh", "-f"],
+        before: &[Text("X=held; sleep 1000 &"), RETURN],
+        // How many jobs it has in the background.
+        after: &[Text("echo $X # ${(%):-%j} >>apps/zsh"), RETURN],
+        proof: Proof::File("", "held # 1\n"),
+        ..APP
+    },
+    App {
+        name: "tmux",
+        command: &["xterm", "-e", "tmux", "-f", "/dev/null"],
+        before: &[Text("X=held"), RETURN, Named("ctrl+b"), Text("%"), Text("X=other"), RETURN],
+        after: &[Text("echo $X # >>apps/tmux"), RETURN],
+        proof: Proof::File("", "other #\n"),
+        ..APP
+    },
+    App {
+        name: "lxterminal",
+        command: &["lxterminal"],
+        before: &[Text("X=held"), RETURN],
+        after: &[Text("echo $X # >>apps/lxterminal"), RETURN],
+        proof: Proof::File("", "held #\n"),
+        ..APP
+    },
+    App {
+        name: "node",
+        command: &["xterm", "-e", "node"],
+        before: &[Text("x = 41"), RETURN],
+        after: &[Text("fs.appendFileSync('apps/node', `${x + 1} #\\n`)"), RETURN],
+        proof: Proof::File("", "42 #\n"),
+        ..APP
+    },
+    App {
+        name: "sqlite3",
+        command: &["xterm", "-e", "sqlite3"],
+        before: &[Text("create table t(x); begin; insert into t values('unsaved');"), RETURN],
+        after: &[
+            Text("insert into t values(' #');"),
+            RETURN,
+            Text(".once apps/sqlite3"),
+            RETURN,
+            Text("select group_concat(x, '') from t;"),
+            RETURN,
+        ],
+        proof: Proof::File("unsaved", " #"),
+        ..APP
+    },
+    App {
+        name: "redis",
+        command: &["xterm"],
+        before: &[
+            Text("redis-server --port 0 --unixsocket /tmp/redis --save '' >/dev/null &"),
+            RETURN,
+            Text("until redis-cli -s /tmp/redis set text unsaved; do :; done"),
+            RETURN,
+        ],
+        after: &[
+            Text("redis-cli -s /tmp/redis append text ' #'; redis-cli -s /tmp/redis get text >apps/redis"),
+            RETURN,
+        ],
+        proof: Proof::File("unsaved", " #"),
+        ..APP
+    },
+    App {
+        // In a transaction that is open all the way.
+        name: "postgres",
+        command: &["xterm"],
+        before: &[
+            Text("PATH=$PATH:/usr/lib/postgresql/15/bin; initdb -N -D /tmp/pg >/dev/null"),
+            RETURN,
+            Text(
+                "pg_ctl -D /tmp/pg -l /tmp/pg.log -o '-k /tmp -h \"\"' -w start; psql -Atq -h /tmp postgres",
+            ),
+            RETURN,
+            Text("begin; create temp table t(x text); insert into t values('unsaved');"),
+            RETURN,
+        ],
+        after: &[
+            Text("insert into t values(' #');"),
+            RETURN,
+            Text("\\o apps/postgres"),
+            RETURN,
+            Text("select string_agg(x, '') from t;"),
+            RETURN,
+            Text("\\o"),
+            RETURN,
+        ],
+        proof: Proof::File("unsaved", " #"),
+        ..APP
+    },
+    App {
+        name: "pcmanfm",
+        command: &["pcmanfm", "."],
+        // Hidden files are shown, and not.
+        after: &[Named("ctrl+h")],
+        proof: Proof::Picture,
+        ..APP
+    },
+    App {
+        // Gimp and its interpreter speak through pipes; pixels go through System V shared memory, which the
+        // process that writes the picture attaches anew each time.
+        name: "gimp",
+        command: &["gimp", "-sfd", "-b", "(plug-in-script-fu-console RUN-INTERACTIVE)"],
+        title: "Script-Fu",
+        before: &[
+            Text("(define i (car (gimp-image-new 99 99 0)))"),
+            RETURN,
+            Text("(define l (car (gimp-layer-new i 99 99 0 \"unsaved\" 100 0)))"),
+            RETURN,
+            Text("(gimp-image-insert-layer i l 0 0)"),
+            RETURN,
+        ],
+        after: &[
+            Text("(gimp-item-set-name l (string-append (car (gimp-item-get-name l)) \" #\"))"),
+            RETURN,
+            Text("(begin (file-png-save 1 i l \"apps/gimp.png\" \"\" 0 9 0 0 0 0 0)"),
+            Text("(let ((p (open-output-file \"apps/gimp\")))"),
+            Text("(display (car (gimp-item-get-name l)) p) (close-output-port p)))"),
+            RETURN,
+        ],
         proof: Proof::File("unsaved", " #"),
         ..APP
     },

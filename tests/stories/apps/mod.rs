@@ -69,7 +69,7 @@ impl Ride<'_> {
         argv.extend(app.command);
         roam(self.lab, &argv)?;
         let desk = Screen::of(self.lab, "desk");
-        desk.focus(&format!("{}.*{}@", app.ready, app.name))?;
+        desk.focus(&self.title())?;
         if !matches!(app.proof, Proof::Moving) {
             desk.settle()?;
         }
@@ -98,10 +98,14 @@ impl Ride<'_> {
         if let Some((title, looked)) = open {
             ensure!(target.looks(title)? == looked, "{title:?} looks different on {to}");
         } else {
-            target.focus(&format!("{}@", app.name))?;
+            target.focus(&self.title())?;
         }
         self.answer(&target, number).with_context(|| format!("on {to}"))?;
         Ok(downtime)
+    }
+
+    fn title(&self) -> String {
+        format!("{}.*{}@", self.app.title, self.app.name)
     }
 
     fn press(&self, screen: &Screen<'_>, keys: &[Key<'_>], number: usize) -> Result<()> {
