@@ -7,6 +7,8 @@ use crate::desktop::Key::{self, Click, Named, Text};
 pub enum Proof {
     /// The file of its name in HOME's `apps` begins with the first, and each move so far has added the second.
     File(&'static str, &'static str),
+    /// This shell command is at work during the first move, and prints what it prints undisturbed.
+    Job(&'static str),
     /// The picture has changed.
     Picture,
     /// The picture changes by itself.
@@ -275,6 +277,29 @@ pub const APPS: &[App] = &[
             RETURN,
         ],
         proof: Proof::File("unsaved", " #"),
+        ..APP
+    },
+    App {
+        name: "swing",
+        command: &["java", "apps/Swing.java", "apps/swing"],
+        title: "^Swing",
+        before: &[Text("unsaved")],
+        after: &[Text(" #"), Named("ctrl+s")],
+        proof: Proof::File("unsaved", " #"),
+        ..APP
+    },
+    App {
+        name: "make",
+        command: &["xterm"],
+        proof: Proof::Job("make -j4 -sC $SOURCES OUT=/tmp/made && sha256sum /tmp/made/*"),
+        ..APP
+    },
+    App {
+        name: "ffmpeg",
+        command: &["xterm"],
+        proof: Proof::Job(
+            "ffmpeg -loglevel error -f lavfi -i testsrc2=size=hd720:duration=60 -c:v libx264 -f md5 -",
+        ),
         ..APP
     },
     App {

@@ -36,6 +36,7 @@ fn run(only: &[String], report: &mut Report) -> Result<()> {
     let lab = LabGuard::up(&["desk", "laptop"], false)?;
     let (apps, _) = lab.folder_in_home("apps")?;
     fs::write(apps.join("two-processes.py"), include_str!("two-processes.py"))?;
+    fs::write(apps.join("Swing.java"), include_str!("Swing.java"))?;
     let mut figures = Vec::new();
     for app in APPS.iter().filter(|app| only.is_empty() || only.iter().any(|name| *name == app.name)) {
         let result = Ride { lab: &lab, app, apps: &apps, pictures: &pictures }.whole();
@@ -74,6 +75,10 @@ impl Ride<'_> {
             desk.settle()?;
         }
         self.press(&desk, app.before, 0)?;
+        let undisturbed = match app.proof {
+            Proof::Job(job) => Some(self.start_job(&desk, job)?),
+            _ => None,
+        };
         let mut figures = Figures::of(self.lab, app.name)?;
         for (number, [from, to]) in
             [["desk", "laptop"], ["laptop", "desk"], ["desk", "laptop"]].iter().enumerate()
@@ -81,6 +86,9 @@ impl Ride<'_> {
             let number = number + 1;
             let downtime = self.leg(number, from, to).with_context(|| format!("move {number}"))?;
             figures.downtimes.push(downtime);
+        }
+        if let Some(undisturbed) = undisturbed {
+            self.end_job(&undisturbed)?;
         }
         let last = self.pictures.join(format!("{}.png", app.name));
         Screen::of(self.lab, "laptop").photograph(&last)?;
@@ -94,6 +102,9 @@ impl Ride<'_> {
         self.press(&source, app.held, number)?;
         let open = app.open.map(|title| source.looks(title).map(|looks| (title, looks))).transpose()?;
         let downtime = self.send(to)?;
+        if number == 1 && matches!(app.proof, Proof::Job(_)) {
+            ensure!(!self.apps.join(app.name).exists(), "the job had ended before the first move was over");
+        }
         // An open menu has the keyboard, and a click elsewhere would close it.
         if let Some((title, looked)) = open {
             ensure!(target.looks(title)? == looked, "{title:?} looks different on {to}");
@@ -102,6 +113,27 @@ impl Ride<'_> {
         }
         self.answer(&target, number).with_context(|| format!("on {to}"))?;
         Ok(downtime)
+    }
+
+    /// Lets a job run undisturbed, then starts it in the session's shell. Returns what it printed.
+    fn start_job(&self, screen: &Screen<'_>, job: &str) -> Result<String> {
+        let job = job.replace("$SOURCES", concat!(env!("CARGO_MANIFEST_DIR"), "/programs"));
+        let undisturbed = self.lab.run("desk", &["sh", "-c", &format!("{job}; rm -rf /tmp/made")], 120)?;
+        ensure!(!undisturbed.is_empty(), "`{job}` prints nothing");
+        let name = self.app.name;
+        // Renamed into place: whoever sees the file sees all of it.
+        let line = format!("( {job} ) >apps/{name}.new 2>&1; mv apps/{name}.new apps/{name}");
+        screen.press(&[Key::Text(&line), Key::Named("Return")])?;
+        wait::for_path(&self.apps.join(format!("{name}.new")), Limit::seconds(30))?;
+        Ok(undisturbed)
+    }
+
+    fn end_job(&self, undisturbed: &str) -> Result<()> {
+        let file = self.apps.join(self.app.name);
+        wait::for_path(&file, Limit::seconds(120))?;
+        let said = fs::read_to_string(&file)?;
+        ensure!(said == undisturbed, "the job said {said:?}, undisturbed {undisturbed:?}");
+        Ok(())
     }
 
     fn title(&self) -> String {
@@ -149,6 +181,8 @@ impl Ride<'_> {
                 ensure!(fs::read(&before)? != fs::read(&after)?, "the keys changed nothing");
                 Ok(())
             }
+            // What it prints is looked at when it has ended.
+            Proof::Job(_) => Ok(()),
             Proof::Moving => screen.moves(),
         }
     }
