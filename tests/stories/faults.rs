@@ -13,6 +13,7 @@ use roam_tests::harness::report::Report;
 use roam_tests::harness::wait::{self, Limit, Lines};
 use roam_tests::lab::enter;
 
+use crate::kills;
 use crate::kinds::{self, roam};
 
 /// Something that breaks while memory streams.
@@ -46,12 +47,20 @@ pub fn tell() -> Report {
                 note(name, broken(&lab, name, with, codes));
             }
             note("down", lab.down());
+            note("kills", kills::tell());
             // Machines of its own: it unpairs them, and guessing is paused after it.
             let guessed = LabGuard::up(&["desk", "laptop"], false)
                 .and_then(|lab| wrong_code(&lab).and_then(|()| lab.down()));
             note("wrong-code", guessed);
         }
     }
+    report
+}
+
+/// Only the kills.
+pub fn kills() -> Report {
+    let mut report = Report::new(&["faults"]);
+    report.add("kills", "faults", kills::tell().map_err(|error| format!("{error:#}")));
     report
 }
 

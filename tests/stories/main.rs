@@ -9,6 +9,7 @@ mod demo;
 mod desktop;
 mod faults;
 mod holds;
+mod kills;
 mod kinds;
 mod lab;
 mod leaks;
@@ -61,6 +62,8 @@ enum Story {
     Faults,
     /// The source goes down, agents and keepers are killed, rights are counted: sessions go on.
     Holds,
+    /// A part killed at each of many moments of a move (one case of the faults, alone).
+    Kills,
     /// Thirty moves in a row leave nothing behind.
     Leaks,
     /// Only the screen goes to another machine; viewer and display are killed.
@@ -89,6 +92,7 @@ fn main() -> ExitCode {
         Story::Apps { only } => apps::tell(&only),
         Story::Faults => faults::tell(),
         Story::Holds => holds::tell(),
+        Story::Kills => faults::kills(),
         Story::Leaks => leaks::tell(),
         Story::Shows => shows::tell(),
         Story::Demo => demo::tell(),

@@ -18,6 +18,7 @@ use crate::journal::{Entry, Facts, Journal, Record, boot_id};
 use crate::live::{Live, Output};
 use crate::log::OutputLog;
 use crate::migration::receive::Gate;
+use crate::migration::send::Target;
 use crate::paths::Dirs;
 use crate::pod::handle::Pod;
 use crate::screen::attach::Displays;
@@ -86,6 +87,8 @@ pub struct Keeper {
     pub quit: watch::Sender<bool>,
     /// The number of the move by which an earlier keeper's session came here, for a source that asks.
     pub arrived: Mutex<Option<u64>>,
+    /// Where a target that must confirm a move is reached by now.
+    pub reach: watch::Sender<Option<Target>>,
     /// A move that an earlier keeper committed and nobody has settled.
     pub unsettled: Mutex<Option<Unsettled>>,
     journal: Mutex<Journal>,
@@ -111,6 +114,7 @@ impl Keeper {
             displays: Displays::default(),
             quit: watch::channel(false).0,
             arrived: Mutex::new(None),
+            reach: watch::channel(None).0,
             unsettled: Mutex::new(None),
             journal: Mutex::new(journal),
             records: Mutex::new(records),

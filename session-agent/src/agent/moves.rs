@@ -26,6 +26,8 @@ use super::{Agent, network, offers, viewers};
 pub const SHOWN_AFTER: Duration = Duration::from_secs(60);
 /// How many moves are remembered at a time.
 const MAX_SHOWN: usize = 64;
+/// Between two looks for moves that nobody has confirmed.
+const SETTLE_PAUSE: Duration = Duration::from_secs(3);
 /// How long a new keeper may take to say what became of a move that its predecessor died over.
 const SETTLE_TIME: Duration = Duration::from_secs(40);
 
@@ -146,6 +148,34 @@ pub async fn send(
                 return Err(gone());
             }
         }
+    }
+}
+
+/// Settles what is committed and not confirmed: by a keeper that lost its lane, or one that took a dead
+/// one's place. Asks the target for a new lane, again and again, as long as the agent runs.
+pub async fn settle_all(agent: Arc<Agent>) {
+    loop {
+        let open: Vec<(SessionId, MachineKey)> = {
+            let core = agent.core();
+            let committed = |info: &SessionInfo| match &info.state {
+                SessionState::Sending { to, stage: MoveStage::Commit } => {
+                    Some((info.id, core.machines.resolve_peer(to).ok()?))
+                }
+                _ => None,
+            };
+            core.table
+                .kept()
+                .filter_map(committed)
+                .filter(|(id, _)| core.moves.running(id).is_none())
+                .collect()
+        };
+        for (id, to) in open {
+            if agent.network.link(&to).is_some() {
+                let settled = start(&agent, id, to, false);
+                tracing::info!(session = %id, started = settled.is_ok(), "a move that is not confirmed is asked about");
+            }
+        }
+        tokio::time::sleep(SETTLE_PAUSE).await;
     }
 }
 

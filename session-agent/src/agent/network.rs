@@ -142,6 +142,7 @@ pub fn run(agent: &Arc<Agent>, lanes: TcpListener) {
     });
     tokio::spawn(serve_lanes(agent.clone(), lanes));
     tokio::spawn(discover(agent.clone()));
+    tokio::spawn(super::moves::settle_all(agent.clone()));
     let paired = agent.core().machines.paired();
     for key in paired {
         tokio::spawn(keep_connected(agent.clone(), key));

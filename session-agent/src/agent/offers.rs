@@ -1,7 +1,9 @@
 //! The target's side of a move, as far as it is the agent's: may it come, and who waits for it.
 //!
 //! The move itself runs from keeper to keeper. Refused: what the permissions forbid, a session that
-//! is here already, and an old copy of a session of which something newer is known here.
+//! is here already, and an old copy of a session of which something newer is known here. A source that asks again
+//! (it lost its lane, its keeper died past the commit, this agent is a new one) is led to the keeper
+//! that has what came of the first time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,12 +35,20 @@ pub async fn take(agent: &Arc<Agent>, from: MachineKey, offer: Offer) -> Result<
         .checked_add(1)
         .ok_or_else(|| Failure::refused("The offered session's generation is impossible."))?;
     crate::names::check(&offer.info.name, "session")?;
-    judge(agent, from, &offer).await?;
     let runtime = agent.paths.session_runtime(&id);
-    let known = {
+    let (known, here) = {
         let core = agent.core();
-        core.table.info(&id).map(|info| (core.table.place(&id), info.generation))
+        if core.machines.peer(&from).is_none() {
+            return Err(Failure::refused(format!("{} is not paired with this machine.", agent.name)));
+        }
+        let known = core.table.info(&id).map(|info| (core.table.place(&id), info.generation));
+        (known, core.table.here(&id).map(|info| (info.generation, info.state.clone())))
     };
+    let by_this_move = here.as_ref().is_some_and(|(here, _)| *here == generation);
+    if by_this_move && keeper::alive(&runtime.join("keeper.sock")).await == keeper::Alive::Yes {
+        return again(agent, from, &offer, generation).await;
+    }
+    judge(agent, from, &offer).await?;
     match known {
         Some((Some(Place::Here), _)) => {
             return Err(Failure::refused(format!("{} is on {} already.", offer.info.name, agent.name)));
@@ -54,27 +64,57 @@ pub async fn take(agent: &Arc<Agent>, from: MachineKey, offer: Offer) -> Result<
     // What is left of an earlier stay ends in a moment.
     watch::until_gone(agent, &id, Duration::from_secs(10)).await;
     if keeper::alive(&runtime.join("keeper.sock")).await == keeper::Alive::Yes {
-        return Err(Failure::refused(format!(
-            "An earlier copy of {} has not ended here yet.",
-            offer.info.name
-        ))
-        .next("Try again in a moment."));
+        // A keeper that waits for a session says nothing of it.
+        return again(agent, from, &offer, generation).await;
     }
     watch::remove_folder(&runtime);
 
-    let secret = lane::new_secret();
-    let (from_name, home) = {
-        let core = agent.core();
-        let home = core.home_name(&id, &offer.info.home);
-        (core.machines.name(&from), home)
-    };
-    let request = KeeperRequest::Receive {
-        identity: requests::identity(agent, id, generation, home),
-        from: from_name,
-        lane: secret.clone(),
-    };
+    let (request, secret) = receive(agent, from, &offer, generation);
     // Before the keeper listens: the folder is made by the request that starts it.
     requests::first_request(agent, &runtime, &agent.paths.session_state(&id), &request).await?;
+    agent.core().offered.insert(id, from);
+    agent.network.expect_lane(secret.token, runtime);
+    tokio::spawn(arrive(agent.clone(), id, offer.show));
+    Ok(Reply::Ready { lane: secret, lane_port: agent.network.lane_port })
+}
+
+/// What a keeper is told to get ready for, and the secret of the lane.
+fn receive(
+    agent: &Agent,
+    from: MachineKey,
+    offer: &Offer,
+    generation: u64,
+) -> (KeeperRequest, roam_api::keeper::LaneSecret) {
+    let id = offer.info.id;
+    let (from_name, home) = {
+        let core = agent.core();
+        (core.machines.name(&from), core.home_name(&id, &offer.info.home))
+    };
+    let secret = lane::new_secret();
+    let identity = requests::identity(agent, id, generation, home);
+    (KeeperRequest::Receive { identity, from: from_name, lane: secret.clone() }, secret)
+}
+
+/// A keeper of this session is here: the source is to speak with it over a new lane.
+async fn again(
+    agent: &Arc<Agent>,
+    from: MachineKey,
+    offer: &Offer,
+    generation: u64,
+) -> Result<Reply, Failure> {
+    let id = offer.info.id;
+    if agent.core().offered.get(&id).is_some_and(|first| *first != from) {
+        return Err(Failure::refused(format!(
+            "{} is on its way here from another machine.",
+            offer.info.name
+        )));
+    }
+    let runtime = agent.paths.session_runtime(&id);
+    let (request, secret) = receive(agent, from, offer, generation);
+    keeper::Keeper::connect_now(&runtime).await?.ask(&request).await.map_err(|_| {
+        Failure::refused(format!("An earlier copy of {} has not ended here yet.", offer.info.name))
+            .next("Try again in a moment.")
+    })?;
     agent.core().offered.insert(id, from);
     agent.network.expect_lane(secret.token, runtime);
     tokio::spawn(arrive(agent.clone(), id, offer.show));

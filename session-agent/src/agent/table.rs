@@ -283,6 +283,11 @@ impl Table {
         self.here.values().filter(|info| self.place(&info.id) == Some(Place::Here)).cloned().collect()
     }
 
+    /// What the keepers of this machine say.
+    pub fn kept(&self) -> impl Iterator<Item = &SessionInfo> {
+        self.here.values()
+    }
+
     /// The sessions that are elsewhere, and their generations there.
     #[must_use]
     pub fn left(&self) -> Vec<(SessionId, u64)> {

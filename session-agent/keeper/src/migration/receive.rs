@@ -21,7 +21,7 @@ use super::receiver::{Effect, Input, State};
 use crate::bundle::About;
 use crate::carry::{Arrived, Arriving, Ready, clocks_for};
 use crate::journal::Entry;
-use crate::keeper::{Keeper, Phase, failed};
+use crate::keeper::{Keeper, LINGER, Phase, failed};
 
 /// Pieces that wait for the engine.
 const QUEUED: usize = 8;
@@ -42,6 +42,9 @@ impl TargetLane {
 /// Where lanes come in.
 pub struct Gate {
     secret: LaneSecret,
+    /// For whom, and from where.
+    identity: Identity,
+    from: String,
     lanes: mpsc::Sender<TargetLane>,
 }
 
@@ -156,12 +159,13 @@ impl Keeper {
         if let Some(open) = &mut *gate
             && !open.lanes.is_closed()
         {
-            let same = match self.phase() {
-                Phase::Empty => true,
-                Phase::Here { live, .. } => live.identity.id == identity.id,
-                Phase::Away { identity: known, .. } => known.id == identity.id,
+            // One that is leaving, or has ended, answers nobody any more.
+            let here = match self.phase() {
+                Phase::Empty | Phase::Here { .. } => true,
+                Phase::Away { state, .. } => matches!(state, SessionState::Receiving { .. }),
             };
-            if !same {
+            let same = (open.identity.id, open.identity.generation) == (identity.id, identity.generation);
+            if !here || !same || open.from != from {
                 return Err(Failure::wrong_use("This keeper has another session."));
             }
             open.secret = secret;
@@ -179,7 +183,7 @@ impl Keeper {
             _ => return Err(Failure::wrong_use("This keeper has a session already.")),
         };
         let (lanes, incoming) = mpsc::channel(2);
-        *gate = Some(Gate { secret, lanes });
+        *gate = Some(Gate { secret, identity: identity.clone(), from: from.clone(), lanes });
         drop(gate);
         self.cancel.send_replace(false);
         let arrival = Arrival {
@@ -277,14 +281,21 @@ impl Arrival {
                 }
                 _ = quit.wait_for(|quit| *quit) => return,
                 () = tokio::time::sleep(until), if self.deadline.is_some() => Input::Timeout,
+                // Nobody comes any more: whoever asks later finds another keeper, which has as little.
+                () = tokio::time::sleep(LINGER), if lane.is_none() && self.waits_for_nothing() => {
+                    self.keeper.quit.send_replace(true);
+                    return;
+                }
             };
-            if let Input::Message(ToTarget::Offer(offer)) = &input
-                && self.state == State::Waiting
-            {
-                self.number = Some(offer.number);
-            }
+            let offered = match &input {
+                Input::Message(ToTarget::Offer(offer)) => Some(offer.number),
+                _ => None,
+            };
             let (next, effects) = std::mem::replace(&mut self.state, State::Nothing).step(input, self.number);
             self.state = next;
+            if offered.is_some() && self.state == State::Reserving {
+                self.number = offered;
+            }
             for effect in effects {
                 match effect {
                     Effect::Send(message) => {
@@ -310,6 +321,10 @@ impl Arrival {
         }
     }
 
+    fn waits_for_nothing(&self) -> bool {
+        matches!(self.state, State::Waiting | State::Nothing)
+    }
+
     async fn give(&self, work: Work) {
         if let Some(queue) = &self.work {
             let _ = queue.send(work).await;
@@ -319,6 +334,10 @@ impl Arrival {
     /// Checks the offer and begins; the answer comes as a report.
     async fn reserve(&mut self, offer: &Offer, way: Duration) -> mpsc::Receiver<Report> {
         let (done, reports) = mpsc::channel(QUEUED);
+        // Given up with an earlier offer.
+        if self.turn.is_none() {
+            self.turn = self.keeper.turn.clone().try_lock_owned().ok();
+        }
         match self.accept(offer, way) {
             Ok((about, clocks)) => {
                 let (work, to_do) = mpsc::channel(QUEUED);

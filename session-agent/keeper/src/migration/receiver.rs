@@ -112,6 +112,19 @@ impl State {
             (Self::Waiting, I::Message(M::Offer(offer))) => {
                 (Self::Reserving, vec![E::Reserve(offer), E::Timer(Some(MESSAGE))])
             }
+            // The same source begins anew: it has given up what it offered before, or it would ask about that.
+            (
+                state @ (Self::Reserving | Self::Receiving | Self::Building | Self::Prepared | Self::Nothing),
+                I::Message(M::Offer(offer)),
+            ) if Some(offer.number) != number => {
+                let again = Failure::undone("The source offered the session anew.");
+                let mut effects = vec![];
+                if state != Self::Nothing {
+                    effects.push(E::Discard(again));
+                }
+                effects.extend([E::Reserve(offer), E::Timer(Some(MESSAGE))]);
+                (Self::Reserving, effects)
+            }
             (Self::Reserving, I::Reserved) => {
                 (Self::Receiving, vec![E::Send(ToSource::Accepted), E::Timer(Some(MESSAGE))])
             }
@@ -295,6 +308,18 @@ mod tests {
                     .iter()
                     .all(|e| matches!(e, Effect::Send(ToSource::Pong | ToSource::Status(Standing::Nothing))))
             );
+        }
+    }
+
+    /// A source that gave up without being heard may offer again, with a new number; one that runs here is kept.
+    #[test]
+    fn a_new_offer_takes_the_place_of_an_old_one() {
+        for state in states() {
+            let (next, effects) = state.clone().step(Input::Message(ToTarget::Offer(offer())), Some(4));
+            let runs = matches!(state, State::Activating | State::Activated);
+            assert_eq!(next == State::Reserving, !runs, "{state:?}");
+            let had = !matches!(state, State::Waiting | State::Nothing) && !runs;
+            assert_eq!(matches!(effects.first(), Some(Effect::Discard(_))), had, "{state:?}");
         }
     }
 

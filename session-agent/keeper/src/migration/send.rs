@@ -18,7 +18,7 @@ use super::sender::{Effect, Input, Rules, State};
 use crate::bundle::{ItemSink, Outgoing};
 use crate::carry::{about, engine_failed, refused, send_frozen, wait_for_commands};
 use crate::journal::Entry;
-use crate::keeper::{Keeper, LOCK_RETRY, Unsettled, away, end_pod, failed};
+use crate::keeper::{Keeper, LOCK_RETRY, Phase, Unsettled, away, end_pod, failed};
 use crate::live::Live;
 
 const SENDING: &str = "Moving the session";
@@ -185,7 +185,7 @@ impl Keeper {
         progress: mpsc::Sender<MoveProgress>,
     ) -> Result<MoveReport, Failure> {
         let Ok(turn) = self.turn.clone().try_lock_owned() else {
-            return Err(Failure::refused("The session is being moved or put to sleep already."));
+            return self.ask_again(target).await;
         };
         let live = self.live()?;
         wait_for_commands(&live).await?;
@@ -246,6 +246,32 @@ impl Keeper {
         answered.await.unwrap_or_else(|_| Err(Failure::undone("The move ended unexpectedly.")))
     }
 
+    /// A move that must be confirmed is under way: the target is asked by this way from now on, and the end waited for.
+    async fn ask_again(&self, target: Target) -> Result<MoveReport, Failure> {
+        let stage = match self.phase() {
+            Phase::Here { state: SessionState::Sending { to, stage }, .. } if to == target.name => stage,
+            _ => return Err(Failure::refused("The session is being moved or put to sleep already.")),
+        };
+        if stage != MoveStage::Commit {
+            return Err(Failure::refused("The session is being moved already."));
+        }
+        let unconfirmed = unconfirmed(&target.name);
+        self.reach.send_replace(Some(target));
+        let mut phase = self.watch();
+        let settled = phase.wait_for(|phase| {
+            !matches!(
+                phase,
+                Phase::Here { state: SessionState::Sending { stage: MoveStage::Commit, .. }, .. }
+            )
+        });
+        match tokio::time::timeout(UNCONFIRMED, settled).await {
+            Ok(Ok(phase)) if matches!(*phase, Phase::Here { state: SessionState::Running, .. }) => {
+                Err(Failure::undone("The target has nothing of the session. It goes on here."))
+            }
+            _ => Err(unconfirmed),
+        }
+    }
+
     /// After a crash past the commit: asks the target until it is clear who has the session.
     ///
     /// # Errors
@@ -257,7 +283,7 @@ impl Keeper {
         progress: mpsc::Sender<MoveProgress>,
     ) -> Result<MoveReport, Failure> {
         let Ok(turn) = self.turn.clone().try_lock_owned() else {
-            return Err(Failure::refused("The session's last move is being settled already."));
+            return self.ask_again(target).await;
         };
         let live = self.live()?;
         let lane = target.connect().await?;
@@ -394,9 +420,13 @@ impl Move {
                         lane = None;
                         let (found, receive) = mpsc::channel(1);
                         reconnected = Some(receive);
-                        let target = self.target.clone();
+                        let mut target = self.target.clone();
+                        let reach = self.keeper.reach.subscribe();
                         tokio::spawn(async move {
                             while !found.is_closed() {
+                                if let Some(newer) = &*reach.borrow() {
+                                    target.clone_from(newer);
+                                }
                                 if let Ok(lane) = target.connect().await {
                                     let _ = found.send(lane).await;
                                     return;
@@ -412,7 +442,7 @@ impl Move {
                 let tick = if active { TELL } else { Duration::from_secs(3600) };
                 let until = deadline
                     .map_or(Duration::from_secs(3600), |d| d.saturating_duration_since(Instant::now()));
-                let unconfirmed = self.answer.is_some()
+                let waits = self.answer.is_some()
                     && matches!(state, State::Committed | State::Reconnecting | State::Asking);
                 tokio::select! {
                     report = reports.recv(), if orders.is_some() => inputs.extend(self.reported(report)),
@@ -434,12 +464,8 @@ impl Move {
                             inputs.push(Input::LaneBack);
                         }
                     }
-                    () = tokio::time::sleep(UNCONFIRMED), if unconfirmed => {
-                        self.reply(Err(Failure::new(
-                            Outcome::Unconfirmed,
-                            format!("The session went to {}, which has not confirmed it yet.", self.target.name),
-                        )
-                        .next("It is asked until it answers; nothing is lost meanwhile.")));
+                    () = tokio::time::sleep(UNCONFIRMED), if waits => {
+                        self.reply(Err(unconfirmed(&self.target.name)));
                     }
                     () = tokio::time::sleep(until), if deadline.is_some() => {
                         let sent = self.sent.load(Ordering::Relaxed);
@@ -632,6 +658,14 @@ impl Move {
             let _ = waiting.send(answer);
         }
     }
+}
+
+fn unconfirmed(target: &str) -> Failure {
+    Failure::new(
+        Outcome::Unconfirmed,
+        format!("The session went to {target}, which has not confirmed it yet."),
+    )
+    .next("It is asked until it answers; nothing is lost meanwhile.")
 }
 
 fn state_can_cancel(state: &State) -> bool {
