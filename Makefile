@@ -6,7 +6,7 @@ STORIES := $(SUDO) $(CURDIR)/target/release/roam-stories
 # What a person sets for the lanes; sudo would drop it.
 LANES_ENV := $(foreach v,ROAM_APPS ROAM_KINDS ROAM_LANES ROAM_JOBS ROAM_ROUNDS ROAM_LAB_DIR ROAM_LAB_KEEP,$(if $($(v)),$(v)='$($(v))'))
 
-.PHONY: build programs demo test kinds lab road shows leaks apps faults holds bench deny
+.PHONY: build programs demo test kinds lab road shows leaks apps faults holds window bench deny
 
 build: ## Everything, into target/release
 	tests/setup build
@@ -51,6 +51,10 @@ holds: build ## The source goes down, agents and keepers are killed: sessions go
 shows: build ## Only the screen moves; viewer and display are killed
 	tests/setup lab apps
 	$(STORIES) shows
+
+window: build ## Roam's window and tray by real keys and clicks; pictures in target/window
+	tests/setup lab apps window
+	$(STORIES) window
 
 leaks: build ## Thirty moves in a row leave nothing behind
 	tests/setup lab

@@ -1,5 +1,7 @@
 //! The window: takes events in, acts on what was clicked, draws.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -50,14 +52,15 @@ pub struct RoamApp<H> {
     queue: Queue,
     events: Receiver<Event>,
     hands: H,
+    closing: Arc<AtomicBool>,
 }
 
 impl<H: Hands> RoamApp<H> {
-    /// An app that knows nothing yet.
-    pub fn new(events: Receiver<Event>, hands: H) -> Self {
+    /// An app that knows nothing yet; `closing` becomes true with the window's last frame.
+    pub fn new(events: Receiver<Event>, hands: H, closing: Arc<AtomicBool>) -> Self {
         let model = Model::new(settings::load_theme());
         hands.carry_out(Effect::ReadApplications);
-        Self { model, drafts: Drafts::default(), queue: Queue::default(), events, hands }
+        Self { model, drafts: Drafts::default(), queue: Queue::default(), events, hands, closing }
     }
 
     /// Takes in what happened and acts on what was clicked, before anything is drawn.
@@ -92,6 +95,9 @@ impl<H: Hands> RoamApp<H> {
 
 impl<H: Hands> eframe::App for RoamApp<H> {
     fn logic(&mut self, ctx: &egui::Context, _frame: &mut eframe::Frame) {
+        if ctx.input(|input| input.viewport().close_requested()) {
+            self.closing.store(true, Ordering::Relaxed);
+        }
         self.update(ctx);
     }
 
@@ -101,6 +107,7 @@ impl<H: Hands> eframe::App for RoamApp<H> {
             input.consume_key(egui::Modifiers::COMMAND, egui::Key::Q)
                 || input.consume_key(egui::Modifiers::COMMAND, egui::Key::W)
         }) {
+            self.closing.store(true, Ordering::Relaxed);
             ui.ctx().send_viewport_cmd(egui::ViewportCommand::Close);
         }
     }

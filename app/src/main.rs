@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use eframe::egui::{self, IconData, ViewportBuilder};
 use roam_api::error::Failure;
@@ -53,10 +54,11 @@ fn no_runtime(error: &std::io::Error) -> Failure {
 /// Opens the window, or brings the open one to the front.
 fn window() -> Result<(), Failure> {
     let runtime = paths::make_runtime().map_err(|error| no_runtime(&error))?;
-    let Some(mut instance) = Instance::claim(&runtime, "app").map_err(|error| no_runtime(&error))? else {
-        let _ = instance::knock(&runtime, "app");
-        return Ok(());
-    };
+    let mut claimed = Instance::claim(&runtime, "app").map_err(|error| no_runtime(&error))?;
+    if claimed.is_none() && !instance::knock(&runtime, "app") {
+        claimed = Instance::succeed(&runtime, "app").map_err(|error| no_runtime(&error))?;
+    }
+    let Some(mut instance) = claimed else { return Ok(()) };
     start_tray(&runtime);
 
     let mut options = eframe::NativeOptions {
@@ -84,17 +86,23 @@ fn window() -> Result<(), Failure> {
             theme::install(&ctx);
             theme::choose(&ctx, settings::load_theme());
             let raise = ctx.clone();
+            let closing = Arc::new(std::sync::atomic::AtomicBool::new(false));
+            let closed = closing.clone();
             instance.on_knock(move || {
+                if closed.load(Ordering::Relaxed) {
+                    return false;
+                }
                 raise.send_viewport_cmd(egui::ViewportCommand::Minimized(false));
                 raise.send_viewport_cmd(egui::ViewportCommand::Focus);
                 raise.request_repaint();
+                true
             });
             let (events, receiver) = Events::new(Arc::new(move || ctx.request_repaint()));
             let client = Arc::new(AgentClient::new(paths::agent_socket(), events.clone(), start_agent));
             if let Ok(mut keep) = keep.lock() {
                 *keep = Some((client.clone(), instance));
             }
-            Ok(Box::new(RoamApp::new(receiver, Desktop { client, events })))
+            Ok(Box::new(RoamApp::new(receiver, Desktop { client, events }, closing)))
         }),
     )
     .map_err(|error| {
@@ -138,7 +146,7 @@ fn start_tray(_runtime: &std::path::Path) {}
 fn tray() -> Result<(), Failure> {
     let runtime = paths::make_runtime().map_err(|error| no_runtime(&error))?;
     if let Some(mut instance) = Instance::claim(&runtime, "tray").map_err(|error| no_runtime(&error))? {
-        instance.on_knock(|| {});
+        instance.on_knock(|| true);
         roam_app::tray::run(&runtime);
     }
     Ok(())

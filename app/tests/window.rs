@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 
 use eframe::egui::accesskit::Role;
@@ -42,7 +43,8 @@ impl Window {
     fn open(snapshot: Snapshot) -> Self {
         let (events, happened) = sync_channel(64);
         let (sender, effects) = channel();
-        let app = RoamApp::new(happened, Recorder { effects: sender, events: events.clone() });
+        let app =
+            RoamApp::new(happened, Recorder { effects: sender, events: events.clone() }, Arc::default());
         let mut ready = false;
         let harness = Harness::builder().with_size([960.0, 640.0]).build_ui_state(
             move |ui, app: &mut RoamApp<Recorder>| {

@@ -32,7 +32,7 @@ pub fn tell() -> Report {
 }
 
 fn demo() -> Result<()> {
-    let pictures = pictures()?;
+    let pictures = pictures("demo")?;
     println!("Two machines come up: desk and laptop.");
     let lab = LabGuard::up(&["desk", "laptop"], false)?;
     let (desk, laptop) = (Screen::of(&lab, "desk"), Screen::of(&lab, "laptop"));
@@ -138,10 +138,10 @@ fn table(rows: &[Row]) -> String {
     text
 }
 
-/// `target/demo`, emptied, and the person's even when root makes it.
-fn pictures() -> Result<PathBuf> {
+/// A folder below `target`, emptied, and the person's even when root makes it.
+pub fn pictures(name: &str) -> Result<PathBuf> {
     let programs = std::env::current_exe()?.parent().context("a program has a folder")?.to_owned();
-    let folder = programs.parent().context("a target folder")?.join("demo");
+    let folder = programs.parent().context("a target folder")?.join(name);
     if folder.exists() {
         fs::remove_dir_all(&folder)?;
     }

@@ -9,8 +9,10 @@ use anyhow::{Context, Result, ensure};
 use roam_tests::harness::guard::LabGuard;
 use roam_tests::harness::wait::{self, Limit};
 
+use crate::reader::Seen;
+
 /// Seconds that a window or a picture may take to come.
-const PATIENCE: u64 = 30;
+const PATIENCE: u64 = 20;
 
 /// The screen of one machine.
 #[derive(Debug, Clone, Copy)]
@@ -29,6 +31,73 @@ impl<'a> Screen<'a> {
     pub fn focus(&self, title: &str) -> Result<()> {
         let window = self.window(title)?;
         self.xdotool(&["windowactivate", "--sync", &window]).map(drop)
+    }
+
+    /// Has the machine's programs tell what they show, for [`see`](Self::see) and what follows.
+    pub fn readable(&self) -> Result<()> {
+        self.step(&["readable"]).map(drop)
+    }
+
+    /// Waits until Roam's window shows an element of this name (`*`: any words, `?`: one character).
+    pub fn see(&self, name: &str) -> Result<Seen> {
+        self.look(&["name", "--", name])
+    }
+
+    /// Waits until Roam's window shows none of this name.
+    pub fn gone(&self, name: &str) -> Result<()> {
+        self.look(&["gone", "--", name]).map(drop)
+    }
+
+    /// Waits until another element than the one of this name has the keyboard; its name.
+    pub fn focused(&self, not: &str) -> Result<String> {
+        Ok(self.look(&["focus", "--", not])?.name)
+    }
+
+    /// Where Roam's window is, without its frame: left, top, width and height.
+    pub fn roam_window(&self) -> Result<(i32, i32, i32, i32)> {
+        Ok(self.look(&["window"])?.place)
+    }
+
+    /// Moves the pointer to where it touches nothing.
+    pub fn pointer_away(&self) -> Result<()> {
+        self.lab.run(self.machine, &["xdotool", "mousemove", "2", "700"], PATIENCE).map(drop)
+    }
+
+    /// Clicks on an element of Roam's window.
+    pub fn click(&self, name: &str) -> Result<()> {
+        let (left, top, width, height) = self.see(name)?.place;
+        self.click_at(left + width / 2, top + height / 2, "1")
+    }
+
+    /// Clicks somewhere with a button of the mouse.
+    pub fn click_at(&self, x: i32, y: i32, button: &str) -> Result<()> {
+        let (x, y) = (x.to_string(), y.to_string());
+        // Two commands, as with a hand: what is below the pointer has seen it come before it is pressed.
+        self.lab.run(self.machine, &["xdotool", "mousemove", &x, &y], PATIENCE)?;
+        self.lab.run(self.machine, &["xdotool", "click", button], PATIENCE).map(drop)
+    }
+
+    /// Waits until a panel has an icon in its tray.
+    pub fn wait_for_tray(&self) -> Result<()> {
+        self.step(&["tray"]).map(drop)
+    }
+
+    fn look(&self, wanted: &[&str]) -> Result<Seen> {
+        let limit = PATIENCE.to_string();
+        let mut argv = vec!["look", "--seconds", &limit];
+        argv.extend(wanted);
+        let said = self.step(&argv)?;
+        let (place, name) = said.split_once('\n').context("a place and a name")?;
+        let numbers: Vec<i32> = place.split(' ').map(str::parse).collect::<Result<_, _>>()?;
+        let [left, top, width, height] = numbers[..] else { anyhow::bail!("no place: {place}") };
+        Ok(Seen { name: name.trim_end_matches('\n').to_owned(), place: (left, top, width, height) })
+    }
+
+    fn step(&self, arguments: &[&str]) -> Result<String> {
+        let program = std::env::current_exe()?;
+        let mut argv = vec![program.to_str().context("a path in UTF-8")?, "step"];
+        argv.extend(arguments);
+        self.lab.run(self.machine, &argv, PATIENCE + 10)
     }
 
     /// Types.

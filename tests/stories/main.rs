@@ -13,10 +13,12 @@ mod kills;
 mod kinds;
 mod lab;
 mod leaks;
+mod reader;
 mod rights;
 mod road;
 mod shows;
 mod steps;
+mod window;
 
 use std::process::ExitCode;
 
@@ -68,6 +70,8 @@ enum Story {
     Leaks,
     /// Only the screen goes to another machine; viewer and display are killed.
     Shows,
+    /// Roam's own window and tray, by real keys and clicks, told by real agents.
+    Window,
     /// What `make demo` shows.
     Demo,
     /// How long sessions stand still, how long waking takes.
@@ -95,6 +99,7 @@ fn main() -> ExitCode {
         Story::Kills => faults::kills(),
         Story::Leaks => leaks::tell(),
         Story::Shows => shows::tell(),
+        Story::Window => window::tell(),
         Story::Demo => demo::tell(),
         Story::Bench { rounds } => bench::tell(rounds),
         Story::Step { step } => return steps::run(&step),

@@ -6,6 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::Result;
 use clap::Subcommand;
 
 /// The group of mDNS, on a port of our own.
@@ -44,6 +45,19 @@ pub enum Step {
         #[arg(long)]
         to: String,
     },
+    /// Switch on what screen readers need.
+    Readable,
+    /// Wait for an element of Roam's window; print its place, and its name on a second line.
+    Look {
+        /// How long, in seconds.
+        #[arg(long, default_value_t = 20)]
+        seconds: u64,
+        /// For what.
+        #[command(subcommand)]
+        wanted: crate::reader::Wanted,
+    },
+    /// Wait until a panel shows an icon in its tray.
+    Tray,
     /// Call and print what is answered.
     Call {
         /// Whom.
@@ -56,13 +70,13 @@ pub fn run(step: &Step) -> ExitCode {
     match attempt(step) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{error}");
+            eprintln!("{error:#}");
             ExitCode::FAILURE
         }
     }
 }
 
-fn attempt(step: &Step) -> std::io::Result<()> {
+fn attempt(step: &Step) -> Result<()> {
     match step {
         Step::Hear => {
             let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, PORT))?;
@@ -104,6 +118,13 @@ fn attempt(step: &Step) -> std::io::Result<()> {
             }
         }
         Step::RenameMachine { with_rights_of, to } => crate::rights::try_to_rename(*with_rights_of, to)?,
+        Step::Readable => crate::reader::switch_on()?,
+        Step::Look { seconds, wanted } => {
+            let seen = crate::reader::look(wanted, Duration::from_secs(*seconds))?;
+            let (left, top, width, height) = seen.place;
+            println!("{left} {top} {width} {height}\n{}", seen.name);
+        }
+        Step::Tray => crate::reader::wait_for_tray(Duration::from_secs(20))?,
         Step::Call { address } => {
             let mut answer = String::new();
             TcpStream::connect(address)?.read_to_string(&mut answer)?;

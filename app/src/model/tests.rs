@@ -9,7 +9,7 @@ use super::*;
 use scenes::*;
 
 #[path = "../../tests/support/scenes.rs"]
-#[allow(dead_code, reason = "the scenes serve pictures and integration tests too")]
+#[allow(dead_code, reason = "the scenes serve integration tests too")]
 pub(crate) mod scenes;
 
 fn model(snapshot: Snapshot) -> Model {
@@ -25,6 +25,14 @@ fn ask(model: &mut Model, command: Command) -> u64 {
         [Effect::Request { task, .. } | Effect::Start { task, .. }] => *task,
         other => panic!("one request, not {other:?}"),
     }
+}
+
+#[test]
+fn an_end_is_old_once_the_app_has_gone_on() {
+    let mut scene = moved();
+    assert!(matches!(card(&model(scene.clone()), "emacs").aftermath, Some(Aftermath::Moved { .. })));
+    scene.sessions[1].host = "desk".to_owned();
+    assert_eq!(card(&model(scene), "emacs").aftermath, None);
 }
 
 fn send(session: &str, machine: &str) -> Command {

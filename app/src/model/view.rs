@@ -301,11 +301,14 @@ impl Model {
             return None;
         }
         match ended.end.as_ref()? {
+            // It has gone on from there since.
+            Ok(_) if session.host != ended.to => None,
             Ok(report) => Some(Aftermath::Moved {
                 to: ended.to.clone(),
                 paused: figures::duration_ms(report.downtime_ms),
-                undo: (session.host == ended.to && session.state == SessionState::Running).then(|| {
-                    Command::Send { session: reference.to_owned(), machine: told(snapshot, &ended.from) }
+                undo: (session.state == SessionState::Running).then(|| Command::Send {
+                    session: reference.to_owned(),
+                    machine: told(snapshot, &ended.from),
                 }),
                 dismiss,
             }),

@@ -42,7 +42,7 @@ pub fn show(ui: &mut Ui, model: &Model, queue: &mut Queue) {
     }
     if first_steps {
         match paired {
-            None => welcome(ui, queue),
+            None => welcome(ui, model.rows().first().map(|row| row.name.clone()), queue),
             Some(machine) => nothing_runs(ui, &machine.name, queue),
         }
     }
@@ -61,8 +61,8 @@ fn journey(ui: &mut Ui) {
     icon::paint_journey(ui.painter(), rect, p.weak.gamma_multiply(0.8), p.accent_text, p.ground);
 }
 
-/// For someone who has never used Roam.
-fn welcome(ui: &mut Ui, queue: &mut Queue) {
+/// For someone who has never used Roam. With a machine nearby the first step is done.
+fn welcome(ui: &mut Ui, nearby: Option<String>, queue: &mut Queue) {
     ui.vertical_centered(|ui| {
         ui.add_space(size::EDGE);
         journey(ui);
@@ -72,13 +72,14 @@ fn welcome(ui: &mut Ui, queue: &mut Queue) {
         ui.add_space(size::GAP);
         ui.scope(|ui| {
             ui.set_max_width(430.0);
+            let found = nearby.as_deref().map_or(Text::StepInstallWords, Text::StepFoundWords);
             let steps = [
-                (Text::StepInstall, Text::StepInstallWords),
+                (Text::StepInstall, found),
                 (Text::StepPair, Text::StepPairWords),
                 (Text::StepStart, Text::StepStartWords),
             ];
             for (number, (title, words)) in steps.into_iter().enumerate() {
-                step(ui, number + 1, &title.say(), &words.say());
+                step(ui, number + 1, number == 0 && nearby.is_some(), &title.say(), &words.say());
             }
         });
         ui.add_space(size::GAP);
@@ -86,14 +87,18 @@ fn welcome(ui: &mut Ui, queue: &mut Queue) {
     });
 }
 
-fn step(ui: &mut Ui, number: usize, title: &str, words: &str) {
+fn step(ui: &mut Ui, number: usize, done: bool, title: &str, words: &str) {
     let p = theme::palette(ui);
     ui.horizontal_top(|ui| {
         ui.spacing_mut().item_spacing.x = 14.0;
         let (rect, _) = ui.allocate_exact_size(vec2(28.0, 28.0), Sense::hover());
-        ui.painter().circle_filled(rect.center(), 14.0, p.accent_soft);
-        let font = eframe::egui::FontId::new(13.5, theme::strong());
-        crate::widgets::button::centered(ui, rect, &number.to_string(), font, p.accent_text);
+        ui.painter().circle_filled(rect.center(), 14.0, if done { p.good_soft } else { p.accent_soft });
+        if done {
+            icon::paint(ui.painter(), rect.shrink(8.0), Icon::Tick, p.good);
+        } else {
+            let font = eframe::egui::FontId::new(13.5, theme::strong());
+            crate::widgets::button::centered(ui, rect, &number.to_string(), font, p.accent_text);
+        }
         ui.vertical(|ui| {
             ui.spacing_mut().item_spacing.y = 2.0;
             ui.label(surface::strong(title));

@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use eframe::egui::{
-    Align, Align2, Area, DragAndDrop, Id, Label, Layout, Order, RichText, Sense, Ui, UiBuilder, pos2, vec2,
+    Align, Align2, Area, Color32, DragAndDrop, FontFamily, FontId, Id, Label, Layout, Order, RichText, Sense,
+    Ui, UiBuilder, pos2, vec2,
 };
 use roam_api::error::Failure;
 
@@ -87,13 +88,26 @@ fn head(ui: &mut Ui, model: &Model, card: &Card, queue: &mut Queue) {
     inside
         .add(Label::new(surface::strong(&card.title).size(15.0).color(p.text)).truncate().selectable(false))
         .on_hover_text(&card.command);
-    let facts = facts(card);
+    let facts = fitting(&inside, facts(card), inside.available_width());
     let line = RichText::new(&facts).size(12.5).color(p.weak);
     inside.add(Label::new(line).truncate().selectable(false));
 }
 
-/// One line: what it is and where.
-fn facts(card: &Card) -> String {
+/// The facts on one line; where they do not all fit, the last ones give way, never a part of one.
+fn fitting(ui: &Ui, mut facts: Vec<String>, width: f32) -> String {
+    let font = FontId::new(12.5, FontFamily::Proportional);
+    loop {
+        let line = facts.join("  ·  ");
+        let wide = || ui.painter().layout_no_wrap(line.clone(), font.clone(), Color32::PLACEHOLDER).size().x;
+        if facts.len() < 2 || wide() <= width {
+            return line;
+        }
+        facts.pop();
+    }
+}
+
+/// What it is and where, the most important first.
+fn facts(card: &Card) -> Vec<String> {
     let mut facts = Vec::new();
     if !card.title.to_lowercase().contains(&card.program.to_lowercase()) {
         facts.push(card.program.clone());
@@ -108,7 +122,7 @@ fn facts(card: &Card) -> String {
         CardState::Ended { status } => facts.push(Text::EndedWith(*status).say()),
         CardState::Running | CardState::Moving(_) | CardState::Arriving(_) => whereabouts(card, &mut facts),
     }
-    facts.join("  ·  ")
+    facts
 }
 
 /// Where it runs, where it is shown, and how large it is. The common case, shown where it runs, is
@@ -318,7 +332,7 @@ fn after(ui: &mut Ui, card: &Card, aftermath: &Aftermath, queue: &mut Queue) {
         }
         Aftermath::Failed { failure, retry, dismiss } => surface::message(ui, Tone::Bad, |ui| {
             failure_words(ui, failure);
-            ui.add_space(2.0);
+            ui.add_space(6.0);
             ui.horizontal(|ui| {
                 if let Some(retry) = retry
                     && Button::new(&Text::TryAgain.say()).weight(Weight::Plain).show(ui).clicked()
@@ -344,7 +358,14 @@ fn line(ui: &mut Ui, words: &str, undo: Option<&Command>, dismiss: &Dismissed, q
         {
             queue.push(undo.clone());
         }
-        ui.with_layout(Layout::left_to_right(Align::Center), |ui| ui.add(Label::new(words).truncate()));
+        ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
+            // Where there is no room for all of it, its first sentence says what matters.
+            let first = words.split_inclusive(". ").next().unwrap_or(words).trim_end();
+            let font = eframe::egui::TextStyle::Body.resolve(ui.style());
+            let whole = ui.painter().layout_no_wrap(words.to_owned(), font, Color32::PLACEHOLDER).size().x;
+            let words = if whole <= ui.available_width() { words } else { first };
+            ui.add(Label::new(words).truncate())
+        });
     });
 }
 
@@ -353,9 +374,15 @@ pub fn failure_words(ui: &mut Ui, failure: &Failure) {
     ui.spacing_mut().item_spacing.y = 4.0;
     ui.label(surface::strong(&failure.sentence));
     for refusal in &failure.refusals {
-        surface::weak(ui, refusal.to_string());
+        surface::weak(ui, capitalised(&refusal.to_string()));
     }
     if let Some(next) = &failure.next_step {
         surface::weak(ui, next);
     }
+}
+
+/// As a sentence begins.
+fn capitalised(words: &str) -> String {
+    let mut chars = words.chars();
+    chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
 }

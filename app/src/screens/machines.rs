@@ -118,7 +118,7 @@ fn rows(ui: &mut Ui, model: &Model, queue: &mut Queue, now_unix: u64) {
 /// A machine that was found and is not paired: its name and nothing else is known.
 fn nearby(ui: &mut Ui, row_: &Row, queue: &mut Queue) {
     let (words, label) = (Text::Pair.say(), Text::PairWith(&row_.name).say());
-    let action = Button::new(&words).label(&label);
+    let action = Button::new(&words).label(&label).weight(Weight::Plain);
     let width = action.width(ui);
     let look = Look {
         key: row_.key,

@@ -1,4 +1,4 @@
-//! For tests and pictures only: a fake agent on a unix socket, and scenes for it to tell.
+//! For tests only: a fake agent on a unix socket, and scenes for it to tell.
 #![allow(dead_code, reason = "each user of this module takes its part of it")]
 
 pub mod scenes;

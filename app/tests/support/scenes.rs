@@ -1,4 +1,4 @@
-//! What a fake agent tells: one scene for each picture.
+//! What a fake agent tells: one scene for each state of the window.
 
 use roam_api::agent::{Answer, Check, MachineInfo, MoveInfo, Question, Reply, Request, Snapshot, Verdict};
 use roam_api::error::{Failure, Refusal};

@@ -81,11 +81,11 @@ impl Failure {
 
 /// One thing that can't be carried, found before anything was frozen.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-#[error("{process} (process {pid}): {what}: {reason}. {remedy}")]
+#[error("{}{what}: {reason}. {remedy}", self.whose())]
 pub struct Refusal {
     /// The process's name (its `comm`).
     pub process: String,
-    /// Its pid inside the pod.
+    /// Its pid inside the pod; 0 for what belongs to no process alone.
     pub pid: u32,
     /// The descriptor, mapping or property: `descriptor 7 (socket:[…])`, `mapping 7f12…`.
     pub what: String,
@@ -93,4 +93,13 @@ pub struct Refusal {
     pub reason: String,
     /// What the person can do, as a sentence.
     pub remedy: String,
+}
+
+impl Refusal {
+    fn whose(&self) -> String {
+        match self.pid {
+            0 => String::new(),
+            pid => format!("{} (process {pid}): ", self.process),
+        }
+    }
 }

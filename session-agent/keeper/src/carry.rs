@@ -107,6 +107,8 @@ pub struct Arriving {
     incoming: Incoming,
     pod: Pod,
     clocks: Clocks,
+    /// How the sentence begins if it can't be taken.
+    cant: String,
 }
 
 impl Arriving {
@@ -117,7 +119,9 @@ impl Arriving {
     pub fn begin(keeper: &Keeper, about: &About, clocks: Clocks) -> Result<Self, Failure> {
         let pod = keeper.make_pod_now(&about.facts, clocks)?;
         let restorer = Restorer::begin(&pod).map_err(|e| engine_failed("Preparing the session's pod", e))?;
-        Ok(Self { restorer, incoming: Incoming::default(), pod, clocks })
+        let here = keeper.info().map_or_else(|_| "This machine".to_owned(), |info| info.host);
+        let cant = format!("{here} can't take {}.", about.spec.name);
+        Ok(Self { restorer, incoming: Incoming::default(), pod, clocks, cant })
     }
 
     /// Takes a piece.
@@ -125,7 +129,10 @@ impl Arriving {
     /// # Errors
     /// If it can't be used; the session can't be built then.
     pub fn take(&mut self, item: Item) -> Result<(), Failure> {
-        self.incoming.take(item, &mut self.restorer).map_err(|e| engine_failed("Receiving the session", e))
+        self.incoming.take(item, &mut self.restorer).map_err(|error| match error {
+            Error::Refused(refusals) => Failure { refusals, ..Failure::refused(&self.cant) },
+            other => engine_failed("Receiving the session", other),
+        })
     }
 
     /// Builds everything. Nothing runs yet. `ask_for_locks` is called when somebody has a file lock that the
@@ -135,7 +142,7 @@ impl Arriving {
     /// What could not be built; nothing is left.
     pub fn build(self, ask_for_locks: &mut dyn FnMut() -> Result<(), Error>) -> Result<Ready, Failure> {
         const DOING: &str = "Building the session";
-        let Self { restorer, incoming, pod, clocks } = self;
+        let Self { restorer, incoming, pod, clocks, .. } = self;
         let (Some(about), Some(image)) = (incoming.about, incoming.image) else {
             return Err(Failure::undone("The session did not arrive completely."));
         };

@@ -149,7 +149,7 @@ async fn judge(agent: &Agent, from: MachineKey, offer: &Offer) -> Result<(), Fai
                 Ok(())
             } else {
                 Err(Failure::refused(format!("Nobody at {} said yes to {}.", agent.name, offer.info.name))
-                    .next("Ask the person there, or let them run: roam allow … send=always."))
+                    .next(format!("Ask the person there, or run there: roam allow {machine} send=always.")))
             }
         }
     }

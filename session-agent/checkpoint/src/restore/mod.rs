@@ -289,9 +289,9 @@ impl Restorer {
             let path = in_root(&self.root, &file.path);
             let reason = match File::open(&path).and_then(|f| Content::of(&f)) {
                 Ok(content) if content == file.content => None,
-                Ok(_) => Some("it differs here"),
-                Err(e) if e.kind() == std::io::ErrorKind::NotFound => Some("it does not exist here"),
-                Err(_) => Some("it can't be read here"),
+                Ok(_) => Some("it is not the one that the session uses"),
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => Some("it is missing"),
+                Err(_) => Some("it can't be read"),
             };
             if let Some(reason) = reason {
                 refusals.push(Refusal {
