@@ -113,6 +113,11 @@ __attribute__((unused)) static void ready(void) {
     }
 }
 
+/* Says before ready() that this can't be carried, and a part of the reason that the user must be told: the
+ * session must be refused for it and go on as if nothing had been. Programs that say so are called
+ * refused-SOMETHING. */
+__attribute__((unused)) static void expect_refusal(const char *words) { check_say("refused", words); }
+
 /* The last thing that main says. */
 __attribute__((unused)) static int passed(void) {
     puts("PASS");

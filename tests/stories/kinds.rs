@@ -42,6 +42,7 @@ impl Lane {
 }
 
 /// Programs that hold what can't be carried yet: they must be refused, and go on as if nothing had been.
+/// So must all whose name begins with [`MUST_BE_REFUSED`].
 const REFUSED: [&str; 9] = [
     "file-lease",
     "folder-half-read",
@@ -53,6 +54,9 @@ const REFUSED: [&str; 9] = [
     "unix-waiting",
     "vfork-child",
 ];
+
+/// Programs that hold what can't be carried; they say themselves what the user must be told.
+const MUST_BE_REFUSED: &str = "refused-";
 
 /// Seconds that each step of a case may take.
 const STEP: u64 = 60;
@@ -134,9 +138,9 @@ fn case(lab: &LabGuard, name: &str, lane: Lane) -> Result<()> {
         _ => session(lab, &format!("{name}-{}", lane.name()), &[&program], &host, &inside, |lab, session| {
             match lane {
                 Lane::Alone | Lane::Session => Ok(()),
-                Lane::Parked if REFUSED.contains(&name) => refused(lab, &["park", session]),
-                Lane::Moved | Lane::Moved3 if REFUSED.contains(&name) => {
-                    refused(lab, &["send", session, "laptop"])
+                Lane::Parked if is_refused(name) => refused(lab, &["park", session], &host),
+                Lane::Moved | Lane::Moved3 if is_refused(name) => {
+                    refused(lab, &["send", session, "laptop"], &host)
                 }
                 Lane::Parked => {
                     roam(lab, &["park", session])?;
@@ -215,13 +219,20 @@ pub fn send(lab: &LabGuard, session: &str, machine: &str) -> Result<()> {
     Ok(())
 }
 
-/// `roam` on desk must refuse this, by exit code and with a reason.
-fn refused(lab: &LabGuard, arguments: &[&str]) -> Result<()> {
+/// Whether a program holds what can't be carried.
+pub fn is_refused(name: &str) -> bool {
+    REFUSED.contains(&name) || name.starts_with(MUST_BE_REFUSED)
+}
+
+/// `roam` on desk must refuse this, by exit code and with the reason that the program named.
+fn refused(lab: &LabGuard, arguments: &[&str], host: &Path) -> Result<()> {
     let mut command = lab.on("desk", &["roam"])?;
     let output = wait::output(command.args(arguments), Limit::seconds(STEP))?;
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.code() == Some(3), "not refused ({}): {}", output.status, said.trim());
     ensure!(said.contains("(process "), "the refusal names no process: {}", said.trim());
+    let words = fs::read_to_string(host.join("refused")).unwrap_or_default();
+    ensure!(said.contains(&words), "the refusal does not say \"{words}\": {}", said.trim());
     Ok(())
 }
 

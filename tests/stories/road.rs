@@ -31,7 +31,9 @@ fn road() -> Result<()> {
     };
     let programs = kinds::names()?;
     let mut argv = vec![path("road")?];
-    let left_out = |name: &str| NOT_ON_THE_ROAD.contains(&name) || NOT_CARRIED_YET.contains(&name);
+    let left_out = |name: &str| {
+        NOT_ON_THE_ROAD.contains(&name) || NOT_CARRIED_YET.contains(&name) || kinds::is_refused(name)
+    };
     for name in programs.iter().filter(|name| !left_out(name)) {
         argv.push(path(name)?);
     }

@@ -5,23 +5,27 @@ use std::collections::HashMap;
 use roam_api::error::Refusal;
 use roam_sys::batch::{Batch, Done, RetOf};
 use roam_sys::borrowed::Borrowed;
-use roam_sys::inject::{InjectError, rest};
+use roam_sys::inject::{Area, InjectError, rest};
 use roam_sys::procfs::{maps, status};
 use roam_sys::ptrace::Stop;
+use roam_sys::runs::Run;
 
 use crate::error::Error;
 use crate::freeze::{Frozen, FrozenProcess, list};
 use crate::image::{Clocks, Image};
 use crate::kinds::descriptors::{self, Holder};
 use crate::kinds::locks::{self, Place};
-use crate::kinds::memory::{self, Sender};
+use crate::kinds::memory;
+use crate::kinds::memory_send::{Access, Sender};
+use crate::kinds::memory_settings;
 use crate::kinds::private_files;
 use crate::kinds::process::{self, ProcessState};
+use crate::kinds::sharing;
 use crate::kinds::sysv;
 use crate::kinds::threads;
 use crate::kinds::tree::{self, Node};
 use crate::objects::Objects;
-use crate::pages::{PageSink, PageStats};
+use crate::pages::{Layout, PAGE, PageSink, PageStats};
 use crate::pod::{Externals, Pod};
 use crate::track::Tracker;
 
@@ -53,6 +57,13 @@ pub fn check(pod: &dyn Pod, externals: &dyn Externals) -> Result<Vec<Refusal>, E
                 remedy: remedy.to_owned(),
             });
         };
+        let threads = sharing::among_threads(host);
+        if stat.state == b'Z' && threads.is_none() {
+            continue;
+        }
+        if let Some((reason, remedy)) = &threads {
+            refuse(reason, remedy);
+        }
         if stat.state == b'Z' {
             continue;
         }
@@ -63,17 +74,17 @@ pub fn check(pod: &dyn Pod, externals: &dyn Externals) -> Result<Vec<Refusal>, E
             );
             continue;
         }
-        if status.seccomp == 1 || status.seccomp_filters > 1 {
+        let namespaces = sharing::own_namespaces(host, pod.init());
+        if !namespaces.is_empty() {
             refuse(
-                "it installed a seccomp filter of its own, which can't be read back",
+                &format!("it made namespaces of its own ({})", namespaces.join(", ")),
                 "Start the program without its sandbox.",
             );
+            continue;
         }
-        if status.tracer != 0 {
-            refuse("it is being debugged", "Detach the debugger first.");
-        }
-        let root = std::fs::read_link(format!("/proc/{host}/root")).unwrap_or_default();
-        if root != std::path::Path::new("/") {
+        // One that ends has no root any more.
+        let root = std::fs::read_link(format!("/proc/{host}/root"));
+        if root.is_ok_and(|root| root != std::path::Path::new("/")) {
             refuse("it has changed its root directory", "Such programs can't be moved yet.");
         }
         let node = Node {
@@ -95,8 +106,23 @@ pub fn check(pod: &dyn Pod, externals: &dyn Externals) -> Result<Vec<Refusal>, E
         }
     }
     refusals.append(&mut builder.refusals);
+    refusals.extend(sharing::between_processes(&holders));
     refusals.extend(descriptors::check(&holders, pod, externals)?);
     Ok(refusals)
+}
+
+/// What of a frozen process came up since the check.
+fn apart(process: &FrozenProcess) -> Option<Refusal> {
+    // Every thread has a tracer now, which is this engine.
+    let status =
+        process.threads.iter().filter_map(|t| status::read_thread(process.host, t.tracee.tid()).ok());
+    status.into_iter().any(|s| s.seccomp == 1 || s.seccomp_filters > 1).then(|| Refusal {
+        process: process.name.clone(),
+        pid: process.node.pid as u32,
+        what: "the process itself".to_owned(),
+        reason: "it installed a seccomp filter of its own, which can't be read back".to_owned(),
+        remedy: "Start the program without its sandbox.".to_owned(),
+    })
 }
 
 fn holder(host: i32, pid: i32, name: &str) -> Result<Holder, Error> {
@@ -130,6 +156,11 @@ impl Frozen {
         })?;
         let holders =
             self.living().map(|p| holder(p.host, p.node.pid, &p.name)).collect::<Result<Vec<_>, _>>()?;
+        let mut refusals = sharing::between_processes(&holders);
+        refusals.extend(self.living().filter_map(apart));
+        if !refusals.is_empty() {
+            return Err(Error::Refused(refusals));
+        }
         let private = private_files::capture(pod, &mut objects)?;
         if let Some(first) = self.living().next() {
             ask_alone(first, sysv::ask)
@@ -147,7 +178,7 @@ impl Frozen {
         let (mut layout, views) = builder.finish();
         layout.private = private;
         let processes =
-            self.living().map(|p| capture_process(self, p, &objects)).collect::<Result<Vec<_>, _>>()?;
+            self.living().map(|p| capture_process(self, p, &layout)).collect::<Result<Vec<_>, _>>()?;
         self.locks = locks::all(&descriptors);
         self.objects = objects;
         self.views = views;
@@ -169,11 +200,12 @@ impl Frozen {
         sink.layout(&image.layout)?;
         let mut sender = Sender::new(sink);
         match tracker {
-            Some(tracker) => tracker.send(&self.hosts(), &image.layout, &mut sender)?,
+            Some(tracker) => tracker.send(&self.open_memory()?, &image.layout, &mut sender)?,
             None => {
+                let open = self.open_memory()?;
                 for process in &image.layout.processes {
-                    if let Some(frozen) = self.processes.iter().find(|p| p.node.pid == process.node.pid) {
-                        sender.process(frozen.host, process)?;
+                    if let Some(access) = open.get(&process.node.pid) {
+                        sender.process(access, process)?;
                     }
                 }
             }
@@ -221,9 +253,9 @@ impl Frozen {
         Ok(left)
     }
 
-    /// Host pid by pod pid.
-    pub(crate) fn hosts(&self) -> HashMap<i32, i32> {
-        self.living().map(|p| (p.node.pid, p.host)).collect()
+    /// The memory of every living process, by pod pid.
+    pub(crate) fn open_memory(&self) -> Result<HashMap<i32, Access>, Error> {
+        self.living().map(|p| Ok((p.node.pid, Access::open(p.host)?))).collect()
     }
 
     fn leave_vdso(&self) -> Result<(), Error> {
@@ -304,28 +336,35 @@ fn inject_error(pid: i32, error: InjectError) -> Error {
     }
 }
 
-fn capture_process(
-    frozen: &Frozen,
-    process: &FrozenProcess,
-    objects: &Objects,
-) -> Result<ProcessState, Error> {
+fn capture_process(frozen: &Frozen, process: &FrozenProcess, layout: &Layout) -> Result<ProcessState, Error> {
     let pid = process.node.pid;
     let inject = |e| inject_error(pid, e);
     let io = |e: std::io::Error| Error::system(format!("asking process {pid}"), e);
     let leader = process.threads[0].tracee;
+    let layout = layout
+        .processes
+        .iter()
+        .find(|l| l.node.pid == pid)
+        .ok_or(Error::Vanished { pid, during: "the freeze" })?;
     let borrowed = Borrowed::take(leader, process.host).map_err(io)?;
     let result = (|| {
         let area = borrowed.install(64 << 10).map_err(inject)?;
         let answers = (|| {
+            let locked = locked_by_itself(process, area).map_err(io)?;
             let mut batch = Batch::new();
             let asked = process::ask(process, &mut batch)?;
+            let of_memory = memory_settings::ask(&mut batch);
             let of_leader = threads::ask(&mut batch);
+            let extended = leader.extended_state().map_err(io)?;
             let done = borrowed.run(area, &batch).map_err(inject)?;
+            if memory_settings::disturbs(&of_memory) {
+                leader.set_extended_state(&extended).map_err(io)?;
+            }
+            let memory = memory_settings::capture(process.host, layout, locked, &of_memory, &done)?;
             let mut states = vec![threads::capture(
                 process,
                 &process.threads[0],
-                borrowed.registers(),
-                borrowed.mask(),
+                &borrowed.kept(),
                 &frozen.waits,
                 (&of_leader, &done),
             )?];
@@ -334,18 +373,11 @@ fn capture_process(
                 let asked = threads::ask(&mut batch);
                 let borrowed = Borrowed::take_beside(thread.tracee, process.host, area).map_err(io)?;
                 let ran = borrowed.run(area, &batch).map_err(inject);
-                let (registers, mask) = (*borrowed.registers(), borrowed.mask());
+                let kept = borrowed.kept();
                 borrowed.give_back().map_err(io)?;
-                states.push(threads::capture(
-                    process,
-                    thread,
-                    &registers,
-                    mask,
-                    &frozen.waits,
-                    (&asked, &ran?),
-                )?);
+                states.push(threads::capture(process, thread, &kept, &frozen.waits, (&asked, &ran?))?);
             }
-            process::capture(process, states, objects, &asked, &done)
+            process::capture(process, states, layout, memory, &asked, &done)
         })();
         borrowed.remove(area).map_err(inject)?;
         answers
@@ -354,7 +386,20 @@ fn capture_process(
     result
 }
 
-/// The pod's clocks now: this process's, shifted by the difference of the two time namespaces.
+/// Whether the memory that was just mapped for the injection is locked, because the program asked so for all
+/// that comes, and whether it was filled with pages too.
+fn locked_by_itself(process: &FrozenProcess, area: Area) -> std::io::Result<(bool, bool)> {
+    let now = status::read(process.host)?.locked;
+    if now <= process.status.locked {
+        return Ok((false, false));
+    }
+    let (start, len) = area.range();
+    let last = start + len - PAGE;
+    let own = roam_sys::pagemap::Pagemap::open(process.host)?
+        .own_pages(&[Run { start: last, end: last + PAGE }])?;
+    Ok((true, !own.is_empty()))
+}
+
 /// The pod's clocks now, as a process of it reads them.
 ///
 /// # Errors

@@ -17,6 +17,7 @@ use roam_sys::procfs::{self, stat, status};
 use roam_sys::ptrace::{FOLLOW, Stop, Tracee};
 
 use crate::error::Error;
+use crate::kinds::dumpable;
 use crate::kinds::locks::Place;
 use crate::kinds::memory::ObjectViews;
 use crate::kinds::syscalls::{self, Resume, Waits};
@@ -54,6 +55,8 @@ pub struct FrozenProcess {
     pub status: status::Status,
     /// Its threads, the leader first; none for a zombie.
     pub threads: Vec<FrozenThread>,
+    /// PR_GET_DUMPABLE as it was, if the process kept its memory to itself; while it is frozen it does not.
+    pub dumpable: Option<i32>,
 }
 
 /// A frozen session. Dropping it lets everything go on.
@@ -109,15 +112,14 @@ pub fn freeze(pod: &dyn Pod) -> Result<Frozen, Error> {
     let mut stopper = Stopper::default();
     let since = Instant::now();
     match stopper.stop_all(pod).and_then(|()| stopper.describe()) {
-        Ok(processes) => Ok(Frozen {
-            processes,
-            waits,
-            since,
-            objects: Objects::default(),
-            views: ObjectViews::default(),
-            locks: Vec::new(),
-            released: false,
-        }),
+        Ok(processes) => {
+            let (objects, views) = (Objects::default(), ObjectViews::default());
+            let locks = Vec::new();
+            let mut frozen = Frozen { processes, waits, since, objects, views, locks, released: false };
+            // An error lets everything go on.
+            frozen.processes.iter_mut().try_for_each(dumpable::open)?;
+            Ok(frozen)
+        }
         Err(error) => {
             stopper.let_go();
             Err(error)
@@ -155,16 +157,23 @@ struct Stopper {
     threads: HashMap<i32, (i32, Tracee, Option<Stop>)>,
     order: Vec<i32>,
     zombies: HashSet<i32>,
+    /// Something that was listed was gone when it was reached. What it started may have come in where the
+    /// pass had looked already.
+    unsettled: bool,
 }
 
 impl Stopper {
     fn stop_all(&mut self, pod: &dyn Pod) -> Result<(), Error> {
+        let deadline = Instant::now() + PATIENCE;
         loop {
             let mut fresh = Vec::new();
+            self.unsettled = false;
             for pid in list(pod).map_err(|e| Error::system("listing the processes", e))? {
                 self.seize_process(pid, &mut fresh)?;
             }
-            if fresh.is_empty() {
+            let settled = fresh.is_empty() && !self.unsettled;
+            // Commands beside the session come and go as they like; they are not waited for for ever.
+            if settled && (self.has_all(pod) || Instant::now() > deadline) {
                 return Ok(());
             }
             for tid in fresh {
@@ -173,11 +182,32 @@ impl Stopper {
         }
     }
 
+    /// Whether every process of the pod is one of those that were found. One that forks and ends all the
+    /// time is always somewhere else in the tree, but new processes get ever higher numbers and the
+    /// pod's /proc lists them in that order, so that none is missed there.
+    fn has_all(&self, pod: &dyn Pod) -> bool {
+        let Ok(entries) = std::fs::read_dir(pod.root().join("proc")) else { return true };
+        let numbers = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+        let mut others: Vec<i32> = pod.not_carried().into_iter().map(Pid::as_raw).collect();
+        let mut at = 0;
+        while let Some(&pid) = others.get(at) {
+            let below = procfs::threads(pid).unwrap_or_default().into_iter();
+            others.extend(below.flat_map(|tid| procfs::children(pid, tid).unwrap_or_default()));
+            at += 1;
+        }
+        let found = self.order.iter().chain(&others);
+        let known: HashSet<i32> =
+            found.filter_map(|pid| status::read(*pid).ok()?.ns_pid.get(1).copied()).collect();
+        numbers.filter(|pid| *pid != 1).all(|pid| known.contains(&pid))
+    }
+
     fn seize_process(&mut self, pid: i32, fresh: &mut Vec<i32>) -> Result<(), Error> {
+        let threads = procfs::threads(pid).unwrap_or_default();
         if !self.order.contains(&pid) {
+            self.unsettled |= threads.is_empty();
             self.order.push(pid);
         }
-        for tid in procfs::threads(pid).unwrap_or_default() {
+        for tid in threads {
             if self.threads.contains_key(&tid) || self.zombies.contains(&tid) {
                 continue;
             }
@@ -188,14 +218,20 @@ impl Stopper {
                     tracee
                 }
                 Err(error) => match error.raw_os_error() {
-                    Some(libc::ESRCH) => continue,
+                    Some(libc::ESRCH) => {
+                        self.unsettled = true;
+                        continue;
+                    }
                     Some(libc::EPERM) => match Self::why_not(pid, tid) {
                         WhyNot::Ours => Tracee::auto_attached(tid),
                         WhyNot::Zombie => {
                             self.zombies.insert(tid);
                             continue;
                         }
-                        WhyNot::Gone => continue,
+                        WhyNot::Gone => {
+                            self.unsettled = true;
+                            continue;
+                        }
                         WhyNot::Traced => {
                             return Err(refuse(pid, "it is being debugged", "Detach the debugger."));
                         }
@@ -320,6 +356,7 @@ impl Stopper {
                 stat,
                 status,
                 threads,
+                dumpable: None,
             });
         }
         let pids: HashMap<i32, i32> = processes.iter().map(|p| (p.host, p.node.pid)).collect();
@@ -408,6 +445,7 @@ impl Frozen {
             return;
         }
         for process in &self.processes {
+            dumpable::close(process);
             for thread in &process.threads {
                 self.resume_call(process.host, thread);
                 let _ = thread.tracee.detach(0);

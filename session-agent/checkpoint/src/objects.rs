@@ -22,8 +22,6 @@ pub enum ObjectKind {
         name: Vec<u8>,
         /// F_GET_SEALS.
         seals: u32,
-        /// MFD_HUGETLB and its size bits, else 0.
-        huge: u32,
     },
     /// An unlinked file of a file system of the pod; made anew without a name in the folder that it was
     /// in, or as a memfd where that can't be.
@@ -100,12 +98,13 @@ impl Objects {
         self.list[id.0 as usize].0 = object;
     }
 
-    /// A further mapping shows that the object is at least this large.
-    pub fn grow(&mut self, id: ObjectId, size: u64) {
+    /// A mapping shows that the object is at least this large; the `first` look says what it is now, whatever
+    /// was known before.
+    pub fn measured(&mut self, id: ObjectId, size: u64, first: bool) {
         let (object, file) = &mut self.list[id.0 as usize];
         // With a descriptor at hand its true size is known.
         if file.is_none() {
-            object.size = object.size.max(size);
+            object.size = if first { size } else { object.size.max(size) };
         }
     }
 

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::content::Content;
 use crate::error::Error;
+use crate::kinds::memory_traits::Traits;
 use crate::kinds::private_files::PrivateFile;
 use crate::kinds::tree::Node;
 use crate::objects::{Object, ObjectId};
@@ -63,8 +64,8 @@ pub struct Mapping {
     pub prot: i32,
     /// MAP_SHARED.
     pub shared: bool,
-    /// A stack that grows downwards.
-    pub grows_down: bool,
+    /// What else was asked for.
+    pub traits: Traits,
     /// What stands behind it.
     pub backing: Backing,
 }

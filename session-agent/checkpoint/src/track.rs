@@ -20,7 +20,8 @@ use roam_sys::uffd::{self, WriteTracker};
 
 use crate::error::Error;
 use crate::freeze::{FrozenProcess, freeze};
-use crate::kinds::memory::{self, Builder, Sender};
+use crate::kinds::memory::Builder;
+use crate::kinds::memory_send::{Access, Sender};
 use crate::objects::Objects;
 use crate::pages::{Backing, Layout, Mapping, PageSink, PageStats, ProcessLayout, Space};
 use crate::pod::Pod;
@@ -75,7 +76,7 @@ impl Tracker {
     pub fn round(&mut self, pod: &dyn Pod, sink: &mut dyn PageSink) -> Result<PageStats, Error> {
         // The tree and the maps must be of one moment; stopping costs less than being wrong.
         let frozen = freeze(pod)?;
-        let hosts = frozen.hosts();
+        let open = frozen.open_memory()?;
         let mut builder = Builder::new(pod, &mut self.objects);
         for process in &frozen.processes {
             builder.add(process.host, &process.name, process.node)?;
@@ -97,26 +98,26 @@ impl Tracker {
         sink.layout(&layout)?;
         let mut sender = Sender::new(sink);
         sender.running = true;
-        self.send(&hosts, &layout, &mut sender)?;
+        self.send(&open, &layout, &mut sender)?;
         Ok(sender.stats)
     }
 
     /// Sends what was written since the last time, or all of what is not tracked yet, and arms it.
     pub(crate) fn send(
         &mut self,
-        hosts: &HashMap<i32, i32>,
+        open: &HashMap<i32, Access>,
         layout: &Layout,
         sender: &mut Sender<'_>,
     ) -> Result<(), Error> {
         for process in &layout.processes {
             let pid = process.node.pid;
-            let Some(&host) = hosts.get(&pid) else { continue };
+            let Some(access) = open.get(&pid) else { continue };
             let sent = match self.processes.get_mut(&pid) {
-                Some(tracked) => tracked.send(host, process, sender),
-                None => sender.process(host, process),
+                Some(tracked) => tracked.send(access, process, sender),
+                None => sender.process(access, process),
             };
             // One that ended meanwhile is not in the next layout.
-            if sent.is_err() && sender.running && !is_alive(host) {
+            if sent.is_err() && sender.running && !is_alive(access.host()) {
                 continue;
             }
             sent?;
@@ -152,11 +153,16 @@ impl Tracked {
         }
     }
 
-    fn send(&mut self, host: i32, process: &ProcessLayout, sender: &mut Sender<'_>) -> Result<(), Error> {
+    fn send(
+        &mut self,
+        access: &Access,
+        process: &ProcessLayout,
+        sender: &mut Sender<'_>,
+    ) -> Result<(), Error> {
         let pid = process.node.pid;
-        let pagemap = memory::open_pagemap(host)?;
+        let pagemap = &access.pagemap;
         for mapping in process.mappings.iter().filter(|m| !trackable(m)) {
-            sender.untracked(host, pid, mapping)?;
+            sender.untracked(access, pid, mapping)?;
         }
         let places = spans(process.mappings.iter().filter(|m| trackable(m)));
         let io = |e| Error::system(format!("looking for the written pages of process {pid}"), e);
@@ -175,7 +181,7 @@ impl Tracked {
         let wanted = runs::difference(&found.own, &unchanged);
         for mapping in process.mappings.iter().filter(|m| trackable(m)) {
             let whole = Run { start: mapping.start, end: mapping.end };
-            sender.runs(host, pid, mapping.prot, &runs::within(&wanted, whole))?;
+            sender.runs(access, pid, mapping.prot, &runs::within(&wanted, whole))?;
         }
         self.armed.clone_from(&process.mappings);
         self.sent = found.own;

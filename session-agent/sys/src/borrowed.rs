@@ -26,9 +26,20 @@ const fn bit(signal: i32) -> u64 {
 pub struct Borrowed {
     thread: Tracee,
     pid: i32,
-    registers: Registers,
-    mask: u64,
+    kept: Kept,
     way: Way,
+}
+
+/// What a borrowed thread had of its own.
+#[derive(Debug, Clone, Copy)]
+pub struct Kept {
+    /// General registers.
+    pub registers: Registers,
+    /// Blocked signals.
+    pub mask: u64,
+    /// The system calls it takes for itself, injected ones too, so that there are none while it is borrowed
+    /// ([`Tracee::syscall_dispatch`]).
+    pub dispatch: Option<[u64; 4]>,
 }
 
 #[derive(Debug)]
@@ -60,6 +71,10 @@ impl Borrowed {
     fn with_way_at(thread: Tracee, pid: i32, at: Option<u64>) -> io::Result<Self> {
         let registers = thread.registers()?;
         let mask = thread.signal_mask()?;
+        let dispatch = thread.syscall_dispatch()?;
+        if dispatch.is_some() {
+            thread.set_syscall_dispatch(None)?;
+        }
         let pending: u64 =
             thread.pending_signals(false)?.iter().map(|info| bit(i32::from(info[0]))).fold(0, |a, b| a | b);
         let mark = MARKS.into_iter().find(|mark| pending & bit(*mark) == 0);
@@ -73,7 +88,7 @@ impl Borrowed {
             _ => Way::None(Site::in_vdso(pid)?),
         };
         thread.set_signal_mask(QUIET)?;
-        Ok(Self { thread, pid, registers, mask, way })
+        Ok(Self { thread, pid, kept: Kept { registers, mask, dispatch }, way })
     }
 
     /// Makes one system call. `taken_back_by` undoes it if this process dies before it made the next: a call
@@ -192,27 +207,24 @@ impl Borrowed {
                 self.thread.set_registers(&Registers {
                     rip: back.finish(),
                     orig_rax: u64::MAX,
-                    ..self.registers
+                    ..self.kept.registers
                 })?;
                 Some(back)
             }
             Way::None(_) => None,
         };
-        self.thread.set_signal_mask(self.mask)?;
-        self.thread.set_registers(&self.registers)?;
+        self.thread.set_signal_mask(self.kept.mask)?;
+        self.thread.set_registers(&self.kept.registers)?;
+        if self.kept.dispatch.is_some() {
+            self.thread.set_syscall_dispatch(self.kept.dispatch)?;
+        }
         rest(self.thread)?;
         back.map_or(Ok(()), WayBack::lift)
     }
 
-    /// The registers as they were.
+    /// What it had when it was taken.
     #[must_use]
-    pub fn registers(&self) -> &Registers {
-        &self.registers
-    }
-
-    /// The signal mask as it was.
-    #[must_use]
-    pub fn mask(&self) -> u64 {
-        self.mask
+    pub fn kept(&self) -> Kept {
+        self.kept
     }
 }

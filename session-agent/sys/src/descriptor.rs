@@ -66,6 +66,23 @@ pub fn compare_tables(a: Pid, b: Pid) -> io::Result<Ordering> {
     kcmp(a.as_raw(), b.as_raw(), KCMP_FILES, 0, 0)
 }
 
+/// What two tasks may have in common beside descriptors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shared {
+    /// Memory (CLONE_VM).
+    Memory = 1,
+    /// Working directory, root and umask (CLONE_FS).
+    Folders = 3,
+}
+
+/// Orders what two tasks have of a sort; `Equal` means that they share it.
+///
+/// # Errors
+/// If one has ended.
+pub fn compare_shared(a: Pid, b: Pid, what: Shared) -> io::Result<Ordering> {
+    kcmp(a.as_raw(), b.as_raw(), what as i32, 0, 0)
+}
+
 /// Whether the entry of `epoll` that was added as `number` (the `index`th with that number) is
 /// the open file `file`.
 ///
@@ -230,14 +247,6 @@ pub fn link(fd: BorrowedFd<'_>) -> io::Result<Vec<u8>> {
 /// As fstatfs(2).
 pub fn file_system(fd: BorrowedFd<'_>) -> io::Result<i64> {
     Ok(statfs(fd)?.f_type)
-}
-
-/// The block size of the file system that a file lies on; of hugetlbfs, the page size.
-///
-/// # Errors
-/// As fstatfs(2).
-pub fn block_size(fd: BorrowedFd<'_>) -> io::Result<i64> {
-    Ok(statfs(fd)?.f_bsize)
 }
 
 fn statfs(fd: BorrowedFd<'_>) -> io::Result<libc::statfs> {

@@ -11,7 +11,7 @@
 use std::io;
 
 use crate::batch::{self, Batch, CallFailed, Done};
-use crate::memory;
+use crate::memory::{self, MemFile};
 use crate::procfs::maps;
 use crate::ptrace::{Stop, Tracee};
 
@@ -176,10 +176,20 @@ impl Area {
             code[at..at + JUMP.len()].copy_from_slice(&JUMP);
         }
         memory::write(pid, base, &code)?;
+        let rights = (libc::PROT_READ | libc::PROT_EXEC) as u64;
+        let ret = call(libc::SYS_mprotect, [base, PAGE, rights, 0, 0, 0])?;
+        if ret != -i64::from(libc::EACCES) {
+            must("making injected code executable", ret)?;
+            return Ok(Self { base, len });
+        }
+        // The program forbade that what is writable becomes executable (PR_SET_MDWE): a page that never is
+        // writable, filled from outside.
+        let flags = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED) as u64;
         must(
-            "making injected code executable",
-            call(libc::SYS_mprotect, [base, PAGE, (libc::PROT_READ | libc::PROT_EXEC) as u64, 0, 0, 0])?,
+            "mapping room for injected code",
+            call(libc::SYS_mmap, [base, PAGE, rights, flags, u64::MAX, 0])?,
         )?;
+        MemFile::open(pid)?.write(base, &code)?;
         Ok(Self { base, len })
     }
 

@@ -69,6 +69,17 @@ pub fn write(pid: pid_t, address: u64, bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
+/// Whether this CPU and kernel have protection keys, asked once.
+pub fn has_protection_keys() -> bool {
+    static HAS: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
+    *HAS.get_or_init(|| {
+        // SAFETY: plain values; a key that nothing uses is given back at once.
+        let key = unsafe { libc::syscall(libc::SYS_pkey_alloc, 0, 0) };
+        // SAFETY: the key is ours.
+        key >= 0 && unsafe { libc::syscall(libc::SYS_pkey_free, key) } == 0
+    })
+}
+
 /// /proc/PID/mem: reaches pages whatever their protection, if the caller traces the process.
 #[derive(Debug)]
 pub struct MemFile(File);

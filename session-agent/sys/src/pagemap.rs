@@ -19,6 +19,8 @@ const PAGE_IS_FILE: u64 = 1 << 2;
 const PAGE_IS_PRESENT: u64 = 1 << 3;
 const PAGE_IS_SWAPPED: u64 = 1 << 4;
 const PAGE_IS_PFNZERO: u64 = 1 << 5;
+/// A guard page (MADV_GUARD_INSTALL). Linux 6.13 has them, 6.15 shows them.
+const PAGE_IS_GUARD: u64 = 1 << 8;
 
 const PM_SCAN_WP_MATCHING: u64 = 1 << 0;
 
@@ -102,7 +104,8 @@ impl Pagemap {
     /// As the ioctl.
     pub fn survey(&self, ranges: &[Run]) -> io::Result<Survey> {
         // Matching pages have none of the inverted bits set, and one of present or swapped.
-        let excluded = PAGE_IS_PFNZERO | PAGE_IS_FILE;
+        let guard = if guards_shown() { PAGE_IS_GUARD } else { 0 };
+        let excluded = PAGE_IS_PFNZERO | PAGE_IS_FILE | guard;
         let mut survey = Survey::default();
         let scan = ScanArg {
             category_inverted: excluded,
@@ -142,6 +145,20 @@ impl Pagemap {
         Ok(written)
     }
 
+    /// The guard pages between these ranges' ends (MADV_GUARD_INSTALL): touching one is a SIGSEGV. None where
+    /// the kernel does not show them.
+    ///
+    /// # Errors
+    /// As the ioctl.
+    pub fn guards(&self, ranges: &[Run]) -> io::Result<Vec<Run>> {
+        let mut guards = Vec::new();
+        if self.scan && guards_shown() {
+            let scan = ScanArg { category_mask: PAGE_IS_GUARD, return_mask: PAGE_IS_GUARD, ..hull(ranges) };
+            self.scan(scan, |run, _| push(&mut guards, run))?;
+        }
+        Ok(guards)
+    }
+
     fn scan(&self, mut arg: ScanArg, mut found: impl FnMut(Run, u64)) -> io::Result<()> {
         let mut regions = vec![Region::default(); REGIONS];
         arg.size = size_of::<ScanArg>() as u64;
@@ -170,6 +187,7 @@ impl Pagemap {
         const PRESENT: u64 = 1 << 63;
         const SWAPPED: u64 = 1 << 62;
         const FILE: u64 = 1 << 61;
+        const GUARD: u64 = 1 << 58;
         let mut buffer = vec![0u8; 8 * 8192];
         let mut at = start;
         while at < end {
@@ -178,7 +196,7 @@ impl Pagemap {
             self.file.read_exact_at(part, at / PAGE * 8)?;
             for (i, entry) in part.chunks_exact(8).enumerate() {
                 let entry = u64::from_le_bytes(entry.try_into().expect("eight bytes"));
-                if entry & (PRESENT | SWAPPED) != 0 && entry & FILE == 0 {
+                if entry & (PRESENT | SWAPPED) != 0 && entry & (FILE | GUARD) == 0 {
                     let page = at + i as u64 * PAGE;
                     push(runs, Run { start: page, end: page + PAGE });
                 }
@@ -208,12 +226,26 @@ fn hull(ranges: &[Run]) -> ScanArg {
 pub fn scan_supported() -> bool {
     static SUPPORTED: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
     *SUPPORTED.get_or_init(|| {
-        let Ok(file) = File::open("/proc/self/pagemap") else { return false };
-        let mut arg = ScanArg { size: size_of::<ScanArg>() as u64, ..ScanArg::default() };
-        // SAFETY: an empty range with no vector; the kernel only checks the argument.
-        let got = unsafe { libc::ioctl(file.as_raw_fd(), PAGEMAP_SCAN, &raw mut arg) };
-        got >= 0 || io::Error::last_os_error().raw_os_error() != Some(libc::ENOTTY)
+        probe(0).is_ok_and(|got| got >= 0 || io::Error::last_os_error().raw_os_error() != Some(libc::ENOTTY))
     })
+}
+
+/// Whether this kernel tells guard pages from others, asked once.
+fn guards_shown() -> bool {
+    static SHOWN: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
+    *SHOWN.get_or_init(|| probe(PAGE_IS_GUARD).is_ok_and(|got| got >= 0))
+}
+
+fn probe(category: u64) -> io::Result<libc::c_int> {
+    let file = File::open("/proc/self/pagemap")?;
+    let mut arg = ScanArg {
+        size: size_of::<ScanArg>() as u64,
+        category_mask: category,
+        return_mask: category,
+        ..ScanArg::default()
+    };
+    // SAFETY: an empty range with no vector; the kernel only checks the argument.
+    Ok(unsafe { libc::ioctl(file.as_raw_fd(), PAGEMAP_SCAN, &raw mut arg) })
 }
 
 #[cfg(test)]

@@ -16,6 +16,8 @@ const NT_X86_XSTATE: usize = 0x202;
 const PTRACE_GETSIGMASK: c_uint = 0x420a;
 const PTRACE_SETSIGMASK: c_uint = 0x420b;
 const PTRACE_GET_RSEQ_CONFIGURATION: c_uint = 0x420f;
+const PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG: c_uint = 0x4210;
+const PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG: c_uint = 0x4211;
 
 /// What PTRACE_GET_RSEQ_CONFIGURATION answers.
 #[repr(C)]
@@ -299,6 +301,32 @@ impl Tracee {
             &raw mut configuration as usize,
         )?;
         Ok(configuration)
+    }
+
+    /// The system calls that the program takes for itself (PR_SET_SYSCALL_USER_DISPATCH): mode, address of the
+    /// selector, begin and length of the code that is exempt. None if there are none (before Linux 6.4:
+    /// not known).
+    ///
+    /// # Errors
+    /// ESRCH if it is gone or not stopped.
+    pub fn syscall_dispatch(self) -> io::Result<Option<[u64; 4]>> {
+        let mut raw = [0u64; 4];
+        let request_code = PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG;
+        match request(request_code, self.tid, size_of_val(&raw), raw.as_mut_ptr() as usize) {
+            Ok(_) => Ok((raw[0] != 0).then_some(raw)),
+            Err(error) if error.raw_os_error() == Some(libc::EIO) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Sets them; none ends them.
+    ///
+    /// # Errors
+    /// ESRCH if it is gone or not stopped, EIO where the kernel can't.
+    pub fn set_syscall_dispatch(self, dispatch: Option<[u64; 4]>) -> io::Result<()> {
+        let raw = dispatch.unwrap_or_default();
+        let request_code = PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG;
+        request(request_code, self.tid, size_of_val(&raw), raw.as_ptr() as usize).map(drop)
     }
 
     /// PTRACE_SETOPTIONS.

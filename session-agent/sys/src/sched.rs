@@ -26,6 +26,21 @@ pub fn get(tid: i32) -> io::Result<(i32, i32, i32)> {
     Ok((policy, param.sched_priority, 20 - raw as i32))
 }
 
+/// I/O priority (ioprio_get(2)); 0 if the thread never asked for one.
+///
+/// # Errors
+/// ESRCH if the thread is gone.
+pub fn io_priority(tid: i32) -> io::Result<i32> {
+    const WHO_PROCESS: i32 = 1;
+    // SAFETY: plain values.
+    let priority = unsafe { libc::syscall(libc::SYS_ioprio_get, WHO_PROCESS, tid) };
+    if priority < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // Without a class the level says nothing.
+    Ok(if priority >> 13 == 0 { 0 } else { priority as i32 })
+}
+
 /// The CPUs a thread may run on, one bit each; all ones if it may run on every CPU of the machine, or on
 /// one beyond the 64th.
 ///

@@ -17,6 +17,7 @@ use nix::unistd::Pid;
 use roam_api::error::Refusal;
 use roam_sys::batch::Batch;
 use roam_sys::descriptor;
+use roam_sys::procfs::stat;
 use serde::{Deserialize, Serialize};
 
 use super::build::{Build, EpollEntry};
@@ -408,6 +409,10 @@ fn refusal(known: &Known<'_>, look: &Look, reason: String, remedy: String) -> Re
     }
 }
 
+fn is_ending(pid: Pid) -> bool {
+    stat::is_ending(pid.as_raw(), pid.as_raw())
+}
+
 /// Who shares a table that can't be shared again.
 fn shared_tables(holders: &[Holder]) -> Result<Vec<Refusal>, Error> {
     let refuse = |holder: &Holder, reason: String| Refusal {
@@ -425,6 +430,8 @@ fn shared_tables(holders: &[Holder]) -> Result<Vec<Refusal>, Error> {
         };
         match tables.binary_search_by(order) {
             Err(place) => tables.insert(place, holder),
+            // Of what ends the kernel has taken its table, so that all look the same.
+            Ok(same) if is_ending(tables[same].host) || is_ending(holder.host) => {}
             Ok(same) => {
                 refusals.push(refuse(holder, format!("it is shared with process {}", tables[same].pid)))
             }
@@ -432,6 +439,7 @@ fn shared_tables(holders: &[Holder]) -> Result<Vec<Refusal>, Error> {
         let threads = roam_sys::procfs::threads(holder.host.as_raw()).unwrap_or_default();
         let apart = threads.into_iter().filter(|&t| t != holder.host.as_raw()).any(|t| {
             descriptor::compare_tables(holder.host, Pid::from_raw(t)).is_ok_and(std::cmp::Ordering::is_ne)
+                && !stat::is_ending(holder.host.as_raw(), t)
         });
         if apart {
             refusals.push(refuse(holder, "a thread has a table of its own".into()));

@@ -5,32 +5,32 @@
 //! the same path. Areas of the kernel (vdso and its data) are the target's own; what the
 //! program remembers of the old ones is kept as jumps ([`crate::kinds::vdso`]).
 //!
-//! Refused: device memory, packet rings, io_uring rings, huge-page files.
+//! Refused: device memory, packet rings, io_uring rings, and what [`crate::kinds::memory_traits`] refuses.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use roam_api::error::Refusal;
-use roam_sys::memory::{self, MemFile};
-use roam_sys::pagemap::Pagemap;
-use roam_sys::procfs::maps::{self, Area};
-use roam_sys::runs::{self, Run};
+use roam_sys::memory;
+use roam_sys::procfs::maps::Area;
+use roam_sys::procfs::smaps;
 
 use crate::content::{self, Content, MapsName};
 use crate::error::Error;
+use crate::kinds::mapped_file::Source;
+use crate::kinds::memory_file;
+use crate::kinds::memory_traits::Traits;
 use crate::kinds::private_files;
 use crate::kinds::sysv;
 use crate::kinds::tree::Node;
 use crate::kinds::vdso;
 use crate::objects::{Object, ObjectId, ObjectKind, Objects};
-use crate::pages::{Backing, Layout, MappedFile, Mapping, PAGE, PageSink, PageStats, ProcessLayout, Space};
+use crate::pages::{Backing, Layout, MappedFile, Mapping, ProcessLayout};
 use crate::pod::Pod;
-
-/// Bytes read and sent at a time.
-const CHUNK: u64 = 1 << 20;
 
 /// Puts a [`Layout`] together, process by process.
 pub struct Builder<'a> {
@@ -43,12 +43,29 @@ pub struct Builder<'a> {
     private: Vec<PathBuf>,
     /// What can't be carried.
     pub refusals: Vec<Refusal>,
-    /// One place where each object is mapped: process and address, for reading it.
-    seen_at: HashMap<ObjectId, Vec<(i32, u64, u64, u64)>>,
+    /// Where each object is mapped, for reading it.
+    seen_at: ObjectViews,
+    /// Objects whose size was looked for.
+    measured: HashSet<ObjectId>,
 }
 
-/// Where the bytes of each object can be read: process, address, offset in the object, length.
-pub type ObjectViews = HashMap<ObjectId, Vec<(i32, u64, u64, u64)>>;
+/// A mapping through which the bytes of an object can be read.
+#[derive(Debug, Clone, Copy)]
+pub struct View {
+    /// The process that has it, as the keeper sees it.
+    pub host: i32,
+    /// Where it begins in the process.
+    pub address: u64,
+    /// Where it begins in the object.
+    pub offset: u64,
+    /// Length in bytes.
+    pub len: u64,
+    /// Every page of it is the object's; a private one may show pages of the process's own.
+    pub shared: bool,
+}
+
+/// Where the bytes of each object can be read.
+pub type ObjectViews = HashMap<ObjectId, Vec<View>>;
 
 impl<'a> Builder<'a> {
     /// Begins with an empty layout.
@@ -64,6 +81,7 @@ impl<'a> Builder<'a> {
             private: private_folders,
             refusals: Vec::new(),
             seen_at: HashMap::new(),
+            measured: HashSet::new(),
         }
     }
 
@@ -75,15 +93,18 @@ impl<'a> Builder<'a> {
         let areas = if node.ended.is_some() {
             Vec::new()
         } else {
-            maps::read(host).map_err(|e| Error::system(format!("reading the memory map of {name}"), e))?
+            smaps::read(host).map_err(|e| Error::system(format!("reading the memory map of {name}"), e))?
         };
+        let (areas, details): (Vec<Area>, Vec<smaps::Details>) = areas.into_iter().unzip();
+        let source = Source::new(host, &areas);
         let mut head = [0u8; 64];
         let marked = |area: &Area, head: &mut [u8; 64]| {
             vdso::may_be_marked(area) && memory::read(host, area.start, head).is_ok() && vdso::is_marked(head)
         };
         let has_jumps = areas.iter().any(|a| marked(a, &mut head));
         let mut mappings = Vec::with_capacity(areas.len());
-        for area in &areas {
+        for (area, details) in areas.iter().zip(&details) {
+            let traits = Traits::of(area, details);
             let backing = if area.name == b"[vdso]" {
                 if has_jumps {
                     continue;
@@ -94,7 +115,8 @@ impl<'a> Builder<'a> {
             } else if marked(area, &mut head) {
                 Some(Backing::Jumps)
             } else {
-                match self.backing(area) {
+                let refused = traits.refused().map(|(reason, remedy)| (reason.to_owned(), remedy.to_owned()));
+                match refused.map_or_else(|| self.backing(&source, area), Err) {
                     Ok(backing) => Some(backing),
                     Err((reason, remedy)) => {
                         self.refusals.push(Refusal {
@@ -115,14 +137,16 @@ impl<'a> Builder<'a> {
             };
             let Some(backing) = backing else { continue };
             if let Backing::Object { object, offset } = backing {
-                self.seen_at.entry(object).or_default().push((host, area.start, offset, area.len()));
+                let (address, len) = (area.start, area.len());
+                let view = View { host, address, offset, len, shared: area.shared };
+                self.seen_at.entry(object).or_default().push(view);
             }
             mappings.push(Mapping {
                 start: area.start,
                 end: area.end,
                 prot: area.prot,
                 shared: area.shared,
-                grows_down: area.name == b"[stack]",
+                traits,
                 backing,
             });
         }
@@ -130,7 +154,7 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    fn backing(&mut self, area: &Area) -> Result<Backing, (String, String)> {
+    fn backing(&mut self, source: &Source<'_>, area: &Area) -> Result<Backing, (String, String)> {
         let no = |reason: &str, remedy: &str| (reason.to_owned(), remedy.to_owned());
         let name = area.name.as_slice();
         if area.inode == 0 && !area.shared && !name.starts_with(b"/") {
@@ -138,14 +162,13 @@ impl<'a> Builder<'a> {
         }
         let deleted = name.strip_suffix(b" (deleted)");
         if let Some(path) = deleted {
-            let device = nix::libc::makedev(area.device.0, area.device.1);
             let kind = if let Some(memfd) = path.strip_prefix(b"/memfd:") {
-                ObjectKind::Memfd { name: memfd.to_vec(), seals: 0, huge: 0 }
+                ObjectKind::Memfd { name: memfd.to_vec(), seals: 0 }
             } else if path == b"/dev/zero" {
                 if !area.shared {
                     return Ok(Backing::Anonymous);
                 }
-                ObjectKind::Memfd { name: Vec::new(), seals: 0, huge: 0 }
+                ObjectKind::Memfd { name: Vec::new(), seals: 0 }
             } else if let Some(key) = path.strip_prefix(b"/SYSV") {
                 let key = u32::from_str_radix(&String::from_utf8_lossy(key), 16).unwrap_or(0);
                 if area.offset != 0 {
@@ -161,18 +184,18 @@ impl<'a> Builder<'a> {
                 };
                 let id = self.objects.register(sysv::DEVICE, area.inode, segment, None);
                 return Ok(Backing::Object { object: id, offset: 0 });
-            } else if path == b"/anon_hugepage" || path.starts_with(b"/[") || path.starts_with(b"[") {
+            } else if path.starts_with(b"/[") || path.starts_with(b"[") {
                 return Err(no(
                     "this kind of memory can't be carried yet",
-                    "Start the program without huge pages or asynchronous I/O.",
+                    "Start the program without asynchronous I/O.",
                 ));
             } else {
                 ObjectKind::Unlinked { path: path.to_vec(), mode: None }
             };
-            let size = area.offset + area.len();
-            let id = self.objects.register(device, area.inode, Object { kind, size }, None);
-            self.objects.grow(id, size);
-            return Ok(Backing::Object { object: id, offset: area.offset });
+            return Ok(self.unnamed(source, area, kind));
+        }
+        if name.starts_with(b"[anon_shmem:") {
+            return Ok(self.unnamed(source, area, ObjectKind::Memfd { name: Vec::new(), seals: 0 }));
         }
         if name == b"/dev/zero" && !area.shared {
             return Ok(Backing::Anonymous);
@@ -183,7 +206,7 @@ impl<'a> Builder<'a> {
                 "Programs that need a device (graphics card, sound card) can't be moved; try the program's own setting for doing without.",
             ));
         }
-        self.file(area).map_err(|e| {
+        self.file(source, area).map_err(|e| {
             no(
                 &format!("the mapped file can't be read: {e}"),
                 "Check the file's permissions, or restart the program.",
@@ -191,7 +214,37 @@ impl<'a> Builder<'a> {
         })
     }
 
-    fn file(&mut self, area: &Area) -> io::Result<Backing> {
+    /// What has no name any more, or another one than it seems: carried whole.
+    fn unnamed(&mut self, source: &Source<'_>, area: &Area, kind: ObjectKind) -> Backing {
+        let device = nix::libc::makedev(area.device.0, area.device.1);
+        let id = match self.objects.find(device, area.inode).filter(|id| self.objects.has_file(*id)) {
+            Some(id) => id,
+            // The program's own file can be opened although it has no name.
+            None => match source.executable(area) {
+                Some((file, meta)) => {
+                    let kind = match kind {
+                        // What is open for writing can't be executed, and a restore writes it; but a memfd can.
+                        ObjectKind::Unlinked { path, .. } => {
+                            let name = path.rsplit(|b| *b == b'/').next().unwrap_or_default().to_vec();
+                            ObjectKind::Memfd { name, seals: 0 }
+                        }
+                        other => memory_file::with_seals(other, &file),
+                    };
+                    let object = Object { kind, size: meta.len() };
+                    self.objects.register(device, area.inode, object, Some(file.into()))
+                }
+                None => {
+                    let size = area.offset + source.readable_len(area);
+                    let id = self.objects.register(device, area.inode, Object { kind, size }, None);
+                    self.objects.measured(id, size, self.measured.insert(id));
+                    id
+                }
+            },
+        };
+        Backing::Object { object: id, offset: area.offset }
+    }
+
+    fn file(&mut self, source: &Source<'_>, area: &Area) -> io::Result<Backing> {
         let name = (area.device, area.inode);
         // Most areas are of a file that the one before was of as well.
         if let Some((_, file)) = self.by_path.get(&area.name).filter(|(known, _)| *known == name) {
@@ -201,7 +254,7 @@ impl<'a> Builder<'a> {
         let outside = in_root(&self.root, &path);
         let meta = std::fs::metadata(&outside)?;
         let same = meta.ino() == area.inode && meta.dev() == nix::libc::makedev(area.device.0, area.device.1)
-            || content::maps_name(&std::fs::File::open(&outside)?)? == name;
+            || content::maps_name(&File::open(&outside)?)? == name;
         if same
             && self
                 .private
@@ -210,25 +263,16 @@ impl<'a> Builder<'a> {
         {
             // The pod's own file: it is made anew with its content, so it is carried like shared memory.
             let kind = ObjectKind::Private { path };
-            let file = std::fs::File::open(&outside)?;
+            let file = File::open(&outside)?;
             let object = Object { kind, size: meta.len() };
             let id = self.objects.register(meta.dev(), meta.ino(), object, Some(file.into()));
             return Ok(Backing::Object { object: id, offset: area.offset });
         }
         if !same {
-            // Another file took its name: what is mapped is carried whole.
-            let device = nix::libc::makedev(area.device.0, area.device.1);
-            let size = area.offset + area.len();
-            let id = self.objects.register(
-                device,
-                area.inode,
-                Object { kind: ObjectKind::Unlinked { path, mode: None }, size },
-                None,
-            );
-            self.objects.grow(id, size);
-            return Ok(Backing::Object { object: id, offset: area.offset });
+            // Another file took its name.
+            return Ok(self.unnamed(source, area, ObjectKind::Unlinked { path, mode: None }));
         }
-        let content = Content::of(&std::fs::File::open(&outside)?)?;
+        let content = Content::of(&File::open(&outside)?)?;
         let file = self.files.len() as u32;
         self.files.push(MappedFile { path: path.clone(), content });
         self.by_path.insert(path, (name, file));
@@ -253,193 +297,4 @@ impl<'a> Builder<'a> {
 pub fn in_root(root: &Path, path: &[u8]) -> PathBuf {
     let relative = path.strip_prefix(b"/").unwrap_or(path);
     root.join(std::ffi::OsStr::from_bytes(relative))
-}
-
-/// Sends the pages of private mappings: all the process has for itself, or only `runs` of them.
-pub struct Sender<'a> {
-    /// Where to.
-    pub sink: &'a mut dyn PageSink,
-    /// What was sent.
-    pub stats: PageStats,
-    /// The processes run meanwhile, so that what was there a moment ago may be gone.
-    pub running: bool,
-    buffer: Vec<u8>,
-}
-
-impl<'a> Sender<'a> {
-    /// A sender to this sink.
-    pub fn new(sink: &'a mut dyn PageSink) -> Self {
-        Self { sink, stats: PageStats::default(), running: false, buffer: Vec::new() }
-    }
-
-    /// All own pages of one process.
-    ///
-    /// # Errors
-    /// If they can't be read or taken.
-    pub fn process(&mut self, host: i32, layout: &ProcessLayout) -> Result<(), Error> {
-        if layout.mappings.is_empty() {
-            return Ok(());
-        }
-        let pid = layout.node.pid;
-        let pagemap = open_pagemap(host)?;
-        let whole = |m: &Mapping| Run { start: m.start, end: m.end };
-        let private: Vec<Run> = layout.mappings.iter().filter(|m| !m.shared).map(whole).collect();
-        let own = pagemap
-            .own_pages(&private)
-            .map_err(|e| Error::system(format!("looking for the pages of process {pid}"), e))?;
-        for mapping in &layout.mappings {
-            if mapping.shared || mapping.backing == Backing::Jumps {
-                self.untracked(host, pid, mapping)?;
-            } else {
-                self.runs(host, pid, mapping.prot, &runs::within(&own, whole(mapping)))?;
-            }
-        }
-        Ok(())
-    }
-
-    /// A mapping whose pages are not the process's own: jumps are the kernel's page, which the page map does
-    /// not show, and shared memory goes with its object.
-    ///
-    /// # Errors
-    /// If it can't be read or taken.
-    pub fn untracked(&mut self, host: i32, pid: i32, mapping: &Mapping) -> Result<(), Error> {
-        if mapping.backing != Backing::Jumps {
-            return Ok(());
-        }
-        self.runs(host, pid, mapping.prot, &[Run { start: mapping.start, end: mapping.end }])
-    }
-
-    /// These runs of pages.
-    ///
-    /// # Errors
-    /// If they can't be read or taken.
-    pub fn runs(&mut self, host: i32, pid: i32, prot: i32, runs: &[Run]) -> Result<(), Error> {
-        for run in runs {
-            let mut at = run.start;
-            while at < run.end {
-                let len = (run.end - at).min(CHUNK);
-                self.buffer.resize(len as usize, 0);
-                match read_any(host, at, &mut self.buffer, prot) {
-                    Ok(()) => {}
-                    // Unmapped since the layout was read: the next round knows. Its neighbours still count.
-                    Err(_) if self.running && len > PAGE => {
-                        let pages: Vec<Run> = (at..at + len)
-                            .step_by(PAGE as usize)
-                            .map(|page| Run { start: page, end: page + PAGE })
-                            .collect();
-                        self.runs(host, pid, prot, &pages)?;
-                        at += len;
-                        continue;
-                    }
-                    Err(_) if self.running => {
-                        at += len;
-                        continue;
-                    }
-                    Err(e) => {
-                        return Err(Error::system(format!("reading memory of process {pid} at {at:x}"), e));
-                    }
-                }
-                self.sink.pages(Space::Process(pid), at, &self.buffer)?;
-                self.stats.pages += len / PAGE;
-                self.stats.bytes += len;
-                at += len;
-            }
-        }
-        Ok(())
-    }
-
-    /// The bytes of all shared objects.
-    ///
-    /// # Errors
-    /// If they can't be read or taken.
-    pub fn objects(&mut self, objects: &Objects, views: &ObjectViews) -> Result<(), Error> {
-        for (id, object, file) in objects.iter() {
-            if let Some(file) = file {
-                self.object_file(id, object, file)?;
-                continue;
-            }
-            for (host, address, offset, len) in views.get(&id).into_iter().flatten() {
-                let mut at = 0;
-                while at < *len {
-                    let part = (len - at).min(CHUNK);
-                    self.buffer.resize(part as usize, 0);
-                    // Beyond the object's end the mapping has no pages.
-                    if read_any(*host, address + at, &mut self.buffer, 0).is_ok() {
-                        self.object_part(id, offset + at)?;
-                    }
-                    at += part;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn object_file(
-        &mut self,
-        id: ObjectId,
-        object: &Object,
-        file: &std::os::fd::OwnedFd,
-    ) -> Result<(), Error> {
-        use std::os::unix::fs::FileExt;
-        let io = |e| Error::system("reading shared memory", e);
-        let file = std::fs::File::from(file.try_clone().map_err(io)?);
-        let mut at = 0;
-        while at < object.size {
-            let part = (object.size - at).min(CHUNK);
-            self.buffer.resize(part.next_multiple_of(PAGE) as usize, 0);
-            self.buffer.fill(0);
-            let mut got = 0;
-            while got < part as usize {
-                match file.read_at(&mut self.buffer[got..part as usize], at + got as u64).map_err(io)? {
-                    0 => break,
-                    n => got += n,
-                }
-            }
-            self.object_part(id, at)?;
-            at += part;
-        }
-        Ok(())
-    }
-
-    /// Sends the buffer's pages that are not all zero: a new object is zero anyway.
-    fn object_part(&mut self, id: ObjectId, offset: u64) -> Result<(), Error> {
-        let mut start = None;
-        let pages = self.buffer.len() / PAGE as usize;
-        for page in 0..=pages {
-            let bytes = self.buffer.get(page * PAGE as usize..(page + 1) * PAGE as usize);
-            let wanted = bytes.is_some_and(|b| b.iter().any(|b| *b != 0));
-            match (wanted, start) {
-                (true, None) => start = Some(page),
-                (false, Some(first)) => {
-                    let range = first * PAGE as usize..page * PAGE as usize;
-                    let len = range.len() as u64;
-                    self.sink.pages(
-                        Space::Object(id),
-                        offset + (first as u64) * PAGE,
-                        &self.buffer[range],
-                    )?;
-                    self.stats.pages += len / PAGE;
-                    self.stats.bytes += len;
-                    start = None;
-                }
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Opens a process's page map.
-///
-/// # Errors
-/// If it is gone.
-pub fn open_pagemap(host: i32) -> Result<Pagemap, Error> {
-    Pagemap::open(host).map_err(|e| Error::system(format!("opening the page map of process {host}"), e))
-}
-
-fn read_any(host: i32, address: u64, into: &mut [u8], prot: i32) -> io::Result<()> {
-    if prot & libc::PROT_READ != 0 && memory::read(host, address, into).is_ok() {
-        return Ok(());
-    }
-    MemFile::open(host)?.read(address, into)
 }

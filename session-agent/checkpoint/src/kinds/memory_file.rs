@@ -33,10 +33,12 @@ impl OpenFileKind for State {
     }
 
     fn check(look: &Look, _known: &Known<'_>) -> Result<(), Stop> {
+        refuse_huge(look)?;
         readable(look).map(drop)
     }
 
     fn capture(look: &Look, at: &mut Capture<'_>) -> Result<Self, Stop> {
+        refuse_huge(look)?;
         let (device, inode) = look.inode();
         // Known from a mapping already, perhaps: only a descriptor tells its size and seals.
         let known = at.objects.find(device, inode).filter(|id| at.objects.has_file(*id));
@@ -67,6 +69,18 @@ impl OpenFileKind for State {
 
 const DELETED: &[u8] = b" (deleted)";
 
+/// Pages of the machine's pool: the target's may be empty, and only mappings can fill them.
+fn refuse_huge(look: &Look) -> Result<(), Stop> {
+    match descriptor::file_system(look.file.as_fd()) {
+        Ok(libc::HUGETLBFS_MAGIC) => Err(Stop::cannot(
+            "pages of the machine's pool of huge pages can't be carried",
+            "Start the program without huge pages (transparent ones are no obstacle).",
+        )),
+        Ok(_) => Ok(()),
+        Err(e) => Err(Error::system("looking at an unlinked file", e).into()),
+    }
+}
+
 /// A descriptor that can read it, whatever this one may.
 fn readable(look: &Look) -> Result<OwnedFd, Stop> {
     let file = if look.reads() {
@@ -87,17 +101,18 @@ fn kind(look: &Look) -> Result<ObjectKind, Stop> {
     let Some(name) = path.strip_prefix(b"/memfd:") else {
         return Ok(ObjectKind::Unlinked { path: path.to_vec(), mode: Some(look.stat.st_mode & 0o7777) });
     };
-    let file = look.file.as_fd();
-    let failed = |e| Error::system("looking at a memfd", e);
-    let seals = descriptor::fcntl(file, libc::F_GET_SEALS, 0).unwrap_or(0) as u32;
-    let huge = match descriptor::file_system(file).map_err(failed)? {
-        libc::HUGETLBFS_MAGIC => {
-            let page = descriptor::block_size(file).map_err(failed)?.unsigned_abs();
-            libc::MFD_HUGETLB | page.trailing_zeros() << libc::MFD_HUGE_SHIFT
+    Ok(with_seals(ObjectKind::Memfd { name: name.to_vec(), seals: 0 }, &look.file))
+}
+
+/// The same kind with the seals that a descriptor of it tells.
+pub(super) fn with_seals(kind: ObjectKind, file: &impl AsFd) -> ObjectKind {
+    match kind {
+        ObjectKind::Memfd { name, .. } => {
+            let seals = descriptor::fcntl(file.as_fd(), libc::F_GET_SEALS, 0).unwrap_or(0) as u32;
+            ObjectKind::Memfd { name, seals }
         }
-        _ => 0,
-    };
-    Ok(ObjectKind::Memfd { name: name.to_vec(), seals, huge })
+        other => other,
+    }
 }
 
 #[cfg(test)]

@@ -7,10 +7,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::freeze::FrozenProcess;
+use crate::kinds::memory_settings::MemorySettings;
 use crate::kinds::signals::{self, Action, Pending};
 use crate::kinds::threads::ThreadState;
 use crate::kinds::timers::{self, Timers};
-use crate::objects::{ObjectId, ObjectSlots, Objects};
+use crate::objects::{ObjectId, ObjectSlots};
+use crate::pages::{Backing, ProcessLayout};
 
 const LIMITS: usize = 16;
 const PR_SET_PDEATHSIG: i32 = 1;
@@ -37,6 +39,8 @@ pub struct ProcessState {
     pub pending: Vec<Pending>,
     /// Its timers.
     pub timers: Timers,
+    /// What it asked for on its memory as a whole.
+    pub memory: MemorySettings,
     /// What it runs.
     pub program: Program,
     /// Working directory in the pod.
@@ -57,6 +61,8 @@ pub struct ProcessState {
     pub no_new_privs: bool,
     /// oom_score_adj.
     pub oom_score_adj: i32,
+    /// coredump_filter.
+    pub core_filter: Option<u32>,
 }
 
 /// What a process runs, for PR_SET_MM_MAP.
@@ -152,7 +158,8 @@ pub fn ask(process: &FrozenProcess, batch: &mut Batch) -> Result<Asked, Error> {
 pub fn capture(
     process: &FrozenProcess,
     threads: Vec<ThreadState>,
-    objects: &Objects,
+    layout: &ProcessLayout,
+    memory: MemorySettings,
     asked: &Asked,
     done: &Done,
 ) -> Result<ProcessState, Error> {
@@ -177,8 +184,9 @@ pub fn capture(
         pending: crate::kinds::threads::pending(&process.threads[0], true)
             .map_err(|e| io("pending signals", e))?,
         timers: timers::answers(&asked.timers, done),
+        memory,
         program: Program {
-            executable: find_executable(host, executable, objects),
+            executable: find_executable(executable, mm.start_code, layout),
             addresses: [
                 mm.start_code,
                 mm.end_code,
@@ -202,7 +210,7 @@ pub fn capture(
         limits: limits(host).map_err(|e| io("limits", e))?,
         settings: Settings {
             parent_death_signal: done.u32(asked.parent_death_signal) as i32,
-            dumpable: done.ret(asked.dumpable) as i32,
+            dumpable: process.dumpable.unwrap_or(done.ret(asked.dumpable) as i32),
             child_subreaper: done.u32(asked.child_subreaper) as i32,
             no_huge_pages: done.ret(asked.no_huge_pages) as i32,
         },
@@ -210,19 +218,21 @@ pub fn capture(
         filtered: process.status.seccomp_filters > 0,
         no_new_privs: process.status.no_new_privs,
         oom_score_adj: oom,
+        core_filter: read("coredump_filter")
+            .ok()
+            .and_then(|text| u32::from_str_radix(String::from_utf8_lossy(&text).trim(), 16).ok()),
         threads,
     })
 }
 
-fn find_executable(host: i32, path: Vec<u8>, objects: &Objects) -> Executable {
-    use std::os::unix::fs::MetadataExt;
+fn find_executable(path: Vec<u8>, code: u64, layout: &ProcessLayout) -> Executable {
     if !path.ends_with(b" (deleted)") {
         return Executable::Path(path);
     }
-    std::fs::metadata(format!("/proc/{host}/exe"))
-        .ok()
-        .and_then(|meta| objects.find(meta.dev(), meta.ino()))
-        .map_or(Executable::Gone, Executable::Object)
+    match layout.mappings.iter().find(|m| m.start <= code && code < m.end).map(|m| &m.backing) {
+        Some(Backing::Object { object, .. }) => Executable::Object(*object),
+        _ => Executable::Gone,
+    }
 }
 
 fn limits(host: i32) -> std::io::Result<Vec<(u64, u64)>> {
@@ -319,7 +329,8 @@ pub fn restore_last(state: &ProcessState, batch: &mut Batch) {
     set(batch, PR_SET_PDEATHSIG, state.settings.parent_death_signal);
     signals::restore_pending(&state.pending, state.pid, None, batch);
     timers::restore_interval(&state.timers, batch);
-    if state.settings.dumpable == 0 {
+    // 2, for programs nobody may read, is the kernel's to set.
+    if state.settings.dumpable != 1 {
         batch.may(
             "setting a process setting",
             libc::SYS_prctl,

@@ -1,6 +1,7 @@
 //! Threads: registers, extended state, signal mask, and what libc registered with the kernel for each.
 
 use roam_sys::batch::{Batch, Data, Done, RetOf};
+use roam_sys::borrowed::Kept;
 use roam_sys::procfs;
 use roam_sys::ptrace::{self, Registers};
 use serde::{Deserialize, Serialize};
@@ -14,6 +15,10 @@ const PR_SET_NAME: i32 = 15;
 const PR_SET_TIMERSLACK: i32 = 29;
 const PR_GET_TIMERSLACK: i32 = 30;
 const PR_GET_TID_ADDRESS: i32 = 40;
+const PR_GET_TSC: i32 = 25;
+const PR_SET_TSC: i32 = 26;
+const PR_TSC_SIGSEGV: i32 = 2;
+const IOPRIO_WHO_PROCESS: i32 = 1;
 
 /// One thread.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -44,13 +49,20 @@ pub struct ThreadState {
     pub scheduling: (i32, i32, i32),
     /// The CPUs it may run on, one bit each; all if it never asked.
     pub affinity: u64,
+    /// I/O priority as ioprio_get(2) gives it; 0 for none of its own.
+    pub io_priority: i32,
     /// Timer slack in nanoseconds.
     pub slack: i64,
+    /// PR_GET_TSC: whether it may read the time stamp counter.
+    pub time_stamps: i32,
+    /// System calls that the program takes for itself (PR_SET_SYSCALL_USER_DISPATCH).
+    pub dispatch: Option<[u64; 4]>,
 }
 
 /// Questions that only the thread itself can answer.
 pub struct Asked {
     slack: RetOf,
+    time_stamps: Data,
     clear_child_tid: Data,
     altstack: Data,
 }
@@ -64,9 +76,15 @@ pub fn ask(batch: &mut Batch) -> Asked {
         &[PR_GET_TID_ADDRESS.into(), clear_child_tid.into(), 0.into(), 0.into(), 0.into()],
     );
     let slack = batch.may("reading the timer slack", libc::SYS_prctl, &[PR_GET_TIMERSLACK.into()]);
+    let time_stamps = batch.room(4);
+    batch.may(
+        "reading whether the time stamp counter may be read",
+        libc::SYS_prctl,
+        &[PR_GET_TSC.into(), time_stamps.into(), 0.into(), 0.into(), 0.into()],
+    );
     let altstack = batch.room(24);
     batch.must("reading the signal stack", libc::SYS_sigaltstack, &[0.into(), altstack.into()]);
-    Asked { slack, clear_child_tid, altstack }
+    Asked { slack, time_stamps, clear_child_tid, altstack }
 }
 
 /// Puts together what was asked and what can be read from outside.
@@ -76,14 +94,13 @@ pub fn ask(batch: &mut Batch) -> Asked {
 pub fn capture(
     process: &FrozenProcess,
     thread: &FrozenThread,
-    registers: &Registers,
-    mask: u64,
+    kept: &Kept,
     waits: &Waits,
     answers: (&Asked, &Done),
 ) -> Result<ThreadState, Error> {
     let tid = thread.tracee.tid();
     let io = |what: &str, e: std::io::Error| Error::system(format!("reading the {what} of thread {tid}"), e);
-    let mut registers = *registers;
+    let mut registers = kept.registers;
     let mut waited = 0;
     if syscalls::has_relative_timeout(&registers) {
         let now = procfs::status::read_thread(process.host, tid).map_err(|e| io("status", e))?;
@@ -98,10 +115,10 @@ pub fn capture(
     let name = procfs::read(&format!("/proc/{}/task/{tid}/comm", process.host)).map_err(|e| io("name", e))?;
     Ok(ThreadState {
         tid: thread.tid,
-        name: name.trim_ascii_end().to_vec(),
+        name: name.strip_suffix(b"\n").unwrap_or(&name).to_vec(),
         registers: ptrace::registers_to_words(&registers).to_vec(),
         extended: thread.tracee.extended_state().map_err(|e| io("extended state", e))?,
-        mask,
+        mask: kept.mask,
         pending: pending(thread, false).map_err(|e| io("pending signals", e))?,
         rseq: (rseq.pointer, rseq.size, rseq.signature),
         robust: ptrace::robust_list(tid).map_err(|e| io("robust list", e))?,
@@ -113,7 +130,10 @@ pub fn capture(
         },
         scheduling: roam_sys::sched::get(tid).map_err(|e| io("scheduling", e))?,
         affinity: roam_sys::sched::affinity(tid).map_err(|e| io("CPUs", e))?,
+        io_priority: roam_sys::sched::io_priority(tid).unwrap_or(0),
         slack: done.ret(asked.slack),
+        time_stamps: done.u32(asked.time_stamps) as i32,
+        dispatch: kept.dispatch,
     })
 }
 
@@ -200,6 +220,20 @@ pub fn restore(state: &ThreadState, pid: i32, batch: &mut Batch) -> Option<RetOf
             "setting the timer slack",
             libc::SYS_prctl,
             &[PR_SET_TIMERSLACK.into(), state.slack.into()],
+        );
+    }
+    if state.io_priority != 0 {
+        batch.may(
+            "setting the I/O priority",
+            libc::SYS_ioprio_set,
+            &[IOPRIO_WHO_PROCESS.into(), 0.into(), state.io_priority.into()],
+        );
+    }
+    if state.time_stamps == PR_TSC_SIGSEGV {
+        batch.must(
+            "forbidding the time stamp counter",
+            libc::SYS_prctl,
+            &[PR_SET_TSC.into(), state.time_stamps.into(), 0.into(), 0.into(), 0.into()],
         );
     }
     if nice != 0 {

@@ -13,6 +13,8 @@ use crate::error::Error;
 use crate::image::Image;
 use crate::kinds::descriptors::Descriptors;
 use crate::kinds::locks::{self, Place};
+use crate::kinds::memory_settings;
+use crate::kinds::memory_traits;
 use crate::kinds::private_files;
 use crate::kinds::process::{self, ProcessState};
 use crate::kinds::sysv::SHM_DEST;
@@ -44,6 +46,8 @@ struct Building<'a> {
     stub: Stub,
     /// One for each thread, the leader first.
     threads: Vec<Tracee>,
+    /// The signals that its zombies sent when they ended once more.
+    told: Vec<i32>,
 }
 
 impl Restorer {
@@ -84,7 +88,10 @@ impl Restorer {
                 return Err(Error::Image(format!("process {} has no first thread", state.pid)));
             }
             let stub = *self.stub(state.pid)?;
-            building.push(Building { state, layout, stub, threads: vec![stub.tracee] });
+            let zombies = image.layout.processes.iter().map(|p| p.node);
+            let told = zombies.filter(|n| n.ended.is_some() && n.ppid == state.pid).map(|n| n.exit_signal);
+            let told = told.collect();
+            building.push(Building { state, layout, stub, threads: vec![stub.tracee], told });
         }
         let living = image.layout.processes.iter().filter(|p| p.node.ended.is_none()).count();
         if building.len() != living {
@@ -94,6 +101,7 @@ impl Restorer {
             self.rejoin(one.state.pid, &one.layout.mappings)?;
             one.stub = *self.stub(one.state.pid)?;
             self.program(one, &slots)?;
+            one.memory()?;
             *self.stub(one.state.pid)? = one.stub;
         }
         descriptors::restore(&image.descriptors, &mut self, &slots, pod, externals)?;
@@ -239,7 +247,8 @@ impl Restorer {
         for (state, tracee) in one.state.threads.iter().zip(&one.threads) {
             if let Some((address, timespec)) = state.timespec {
                 let bytes: Vec<u8> = timespec.iter().flat_map(|v| v.to_le_bytes()).collect();
-                MemFile::open(one.stub.host).and_then(|m| m.write(address, &bytes)).map_err(io)?;
+                // Below its stack, so writable; and /proc may be closed to us by now.
+                memory::write(one.stub.host, address, &bytes).map_err(io)?;
             }
             tracee.set_extended_state(&state.extended).map_err(|e| {
                 Error::system(format!("setting the FPU state of thread {} (the CPUs differ)", state.tid), e)
@@ -252,12 +261,24 @@ impl Restorer {
                 .ok_or_else(|| Error::Image(format!("thread {} has no registers", state.tid)))?;
             tracee.set_registers(&registers).map_err(io)?;
             tracee.set_signal_mask(state.mask).map_err(io)?;
+            if state.dispatch.is_some() {
+                tracee.set_syscall_dispatch(state.dispatch).map_err(io)?;
+            }
         }
         Ok(())
     }
 }
 
 impl Building<'_> {
+    /// What was asked for on its memory, now that all of it is in place.
+    fn memory(&mut self) -> Result<(), Error> {
+        let mut batch = Batch::new();
+        memory_settings::restore_keys(&self.state.memory, &mut batch);
+        memory_settings::restore_guards(&self.state.memory, &mut batch);
+        memory_traits::restore(&self.layout.mappings, &mut batch);
+        if batch.is_empty() { Ok(()) } else { self.stub.run(&batch).map(drop) }
+    }
+
     fn make_threads(&mut self) -> Result<(), Error> {
         let flags = libc::CLONE_VM
             | libc::CLONE_FS
@@ -274,6 +295,17 @@ impl Building<'_> {
 
     /// What each thread must call itself; last of all it gives up its privileges.
     fn finish_calls(&mut self, descriptors: &Descriptors) -> Result<(), Error> {
+        // Before it may keep /proc to itself.
+        if let Some(filter) = self.state.core_filter {
+            let path = format!("/proc/{}/coredump_filter", self.stub.host);
+            // A kernel without core dumps has none.
+            let _ = std::fs::write(path, format!("{filter:#x}"));
+        }
+        let oom = format!("/proc/{}/oom_score_adj", self.stub.host);
+        if self.state.oom_score_adj != 0 {
+            // Lowering it needs a right; the program runs without.
+            let _ = std::fs::write(oom, self.state.oom_score_adj.to_string());
+        }
         for (index, state) in self.state.threads.iter().enumerate().rev() {
             let mut batch = Batch::new();
             if index == 0 {
@@ -283,6 +315,7 @@ impl Building<'_> {
             threads::restore(state, self.state.pid, &mut batch);
             if index == 0 {
                 process::restore_last(self.state, &mut batch);
+                memory_settings::restore_last(&self.state.memory, &mut batch);
             }
             confine(self.state, &mut batch);
             if index == 0 {
@@ -291,23 +324,20 @@ impl Building<'_> {
                 self.stub.run_in(self.threads[index], &batch)?;
             }
         }
-        let oom = format!("/proc/{}/oom_score_adj", self.stub.host);
-        if self.state.oom_score_adj != 0 {
-            // Lowering it needs a right; the program runs without.
-            let _ = std::fs::write(oom, self.state.oom_score_adj.to_string());
-        }
         Ok(())
     }
 
     fn leader_calls(&self, batch: &mut Batch) -> Result<(), Error> {
         // What ended helpers and zombies left in the queue is not of the session's making.
-        let child = batch.data(&(1u64 << (libc::SIGCHLD - 1)).to_le_bytes());
         let none = batch.room(16);
-        batch.may(
-            "forgetting a signal",
-            libc::SYS_rt_sigtimedwait,
-            &[child.into(), 0.into(), none.into(), 8.into()],
-        );
+        for signal in [libc::SIGCHLD].iter().chain(&self.told).filter(|s| (1..=64).contains(*s)) {
+            let set = batch.data(&(1u64 << (signal - 1)).to_le_bytes());
+            batch.may(
+                "forgetting a signal",
+                libc::SYS_rt_sigtimedwait,
+                &[set.into(), 0.into(), none.into(), 8.into()],
+            );
+        }
         let by_id = timers_by_id();
         timers::restore_posix(&self.state.timers, by_id, batch).map_err(Error::Image)
     }

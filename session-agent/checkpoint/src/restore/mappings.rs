@@ -4,11 +4,13 @@ use std::collections::hash_map::Entry;
 
 use roam_sys::batch::Batch;
 use roam_sys::memory::{self, MemFile};
+use roam_sys::procfs::smaps::VmFlags;
 use roam_sys::runs::Run;
 
 use super::place::{self, Change};
-use super::{Made, RESERVED, Restorer};
+use super::{Made, Restorer};
 use crate::error::Error;
+use crate::kinds::memory_traits;
 use crate::kinds::sysv;
 use crate::pages::{Backing, Layout, Mapping};
 
@@ -48,23 +50,17 @@ impl Restorer {
     fn map_one(&self, m: &Mapping, batch: &mut Batch) {
         let mut flags = libc::MAP_FIXED_NOREPLACE;
         flags |= if m.shared { libc::MAP_SHARED } else { libc::MAP_PRIVATE };
-        // Whether memory is accounted for decides with what it can merge, so it is as programs ask for
-        // it; only what is too large for that is taken to have been reserved without.
-        if m.end - m.start > RESERVED {
-            flags |= libc::MAP_NORESERVE;
-        }
-        if m.grows_down {
-            flags |= libc::MAP_GROWSDOWN;
-        }
+        flags |= m.traits.map_flags();
+        let prot = memory_traits::first_protection(m);
         let (fd, offset) = match m.backing {
             Backing::Anonymous | Backing::Jumps => {
                 flags |= libc::MAP_ANONYMOUS;
                 (-1, 0)
             }
-            Backing::File { file, offset } => {
-                (self.files[&(file, m.shared && m.prot & libc::PROT_WRITE != 0)], offset)
-            }
+            Backing::File { file, offset } => (self.files[&(file, may_write(m))], offset),
             Backing::Object { object, offset } => match &self.objects[object.0 as usize] {
+                // What was shared for reading only must not become writable.
+                Made::File { reader: Some(reader), .. } if m.shared && !may_write(m) => (*reader, offset),
                 Made::File { number, .. } => (*number, offset),
                 Made::Segment { shmid, .. } => return sysv::attach(*shmid, m, batch),
             },
@@ -72,15 +68,15 @@ impl Restorer {
         batch.must(
             "mapping memory",
             libc::SYS_mmap,
-            &[
-                m.start.into(),
-                (m.end - m.start).into(),
-                m.prot.into(),
-                flags.into(),
-                fd.into(),
-                offset.into(),
-            ],
+            &[m.start.into(), (m.end - m.start).into(), prot.into(), flags.into(), fd.into(), offset.into()],
         );
+        if prot != m.prot {
+            batch.must(
+                "protecting memory",
+                libc::SYS_mprotect,
+                &[m.start.into(), (m.end - m.start).into(), m.prot.into()],
+            );
+        }
     }
 
     /// Makes every mapping one piece for the kernel, as it was at the source. What came in several rounds can
@@ -142,6 +138,11 @@ impl Restorer {
         }
         false
     }
+}
+
+/// Whether the file behind a mapping must be open for writing: shared memory that may become writable.
+pub(super) fn may_write(m: &Mapping) -> bool {
+    m.shared && (m.traits.has(VmFlags::MAY_WRITE) || m.prot & libc::PROT_WRITE != 0)
 }
 
 /// The same mappings with the file indexes of another layout.

@@ -9,6 +9,7 @@
 
 mod build;
 mod mappings;
+mod objects;
 mod place;
 mod stub;
 
@@ -19,7 +20,7 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
 use roam_api::error::Refusal;
-use roam_sys::batch::{Batch, Done, RetOf};
+use roam_sys::batch::{Batch, Done};
 use roam_sys::descriptor::{pidfd_getfd, pidfd_open};
 use roam_sys::memory::{self, MemFile};
 
@@ -30,10 +31,9 @@ use crate::content::Content;
 use crate::error::Error;
 use crate::kinds::memory::in_root;
 use crate::kinds::private_files;
-use crate::kinds::sysv;
 use crate::kinds::tree::{self, Node, Step};
-use crate::objects::{Object, ObjectId, ObjectKind};
-use crate::pages::{Backing, Layout, PageSink, Space};
+use crate::objects::ObjectId;
+use crate::pages::{Layout, PageSink, Space};
 use crate::pod::Pod;
 use crate::stubs::Stubs;
 
@@ -42,13 +42,11 @@ const USUAL_PLACE: u64 = 0x6000_0000_0000;
 /// Address room that a stub needs: the interpreter, batches as they grow, the vdso.
 const PLACE_LEN: u64 = 32 << 20;
 
-/// Mappings larger than this are reserved without accounting, in bytes.
-const RESERVED: u64 = 1 << 30;
-
 /// A shared object that has been made.
 enum Made {
-    /// The descriptor's number in the shared table, and a duplicate here.
-    File { number: i32, file: File },
+    /// The descriptor's number in the shared table, that of one for reading only if some mapping needs it, and a
+    /// duplicate here.
+    File { number: i32, reader: Option<i32>, file: File },
     /// A System V segment, and where the holder has it attached.
     Segment { shmid: i32, address: u64 },
 }
@@ -306,56 +304,6 @@ impl Restorer {
         if refusals.is_empty() { Ok(()) } else { Err(Error::Refused(refusals)) }
     }
 
-    fn make_objects(&mut self, objects: &[Object]) -> Result<(), Error> {
-        let io = |e| Error::system("making shared memory", e);
-        for (index, object) in objects.iter().enumerate() {
-            match self.objects.get(index) {
-                Some(Made::File { file, .. }) => {
-                    if file.metadata().map_err(io)?.len() != object.size {
-                        file.set_len(object.size).map_err(io)?;
-                    }
-                }
-                Some(Made::Segment { .. }) => {}
-                None => {
-                    let made = self.make_object(object)?;
-                    self.objects.push(made);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn make_object(&mut self, object: &Object) -> Result<Made, Error> {
-        let mut batch = Batch::new();
-        let made = match &object.kind {
-            ObjectKind::Memfd { name, .. } => memory_file(name, &mut batch),
-            ObjectKind::Unlinked { path, .. } => {
-                let nameless = private_files::open_nameless(path, &mut batch)?;
-                let number = self.run_in_holder(&batch)?.ret(nameless);
-                if number >= 0 {
-                    return self.made(number as i32, object.size);
-                }
-                batch = Batch::new();
-                memory_file(path.rsplit(|b| *b == b'/').next().unwrap_or(b"unlinked"), &mut batch)
-            }
-            ObjectKind::Private { path } => private_files::open(path, &self.private_folders, &mut batch)?,
-            ObjectKind::SysV { shmid, key, mode } => {
-                let made = sysv::restore(*shmid, *key, *mode, object.size, &mut batch);
-                let done = self.run_in_holder(&batch)?;
-                let address = made.check(&done, *shmid)?;
-                return Ok(Made::Segment { shmid: *shmid, address });
-            }
-        };
-        let number = self.run_in_holder(&batch)?.ret(made) as i32;
-        self.made(number, object.size)
-    }
-
-    fn made(&self, number: i32, size: u64) -> Result<Made, Error> {
-        let file = File::from(self.fetch(number)?);
-        file.set_len(size).map_err(|e| Error::system("making shared memory", e))?;
-        Ok(Made::File { number, file })
-    }
-
     fn make_private_folders(&mut self, layout: &Layout) -> Result<(), Error> {
         let mut batch = Batch::new();
         private_files::make_folders(&layout.private, &self.private_folders, &mut batch)?;
@@ -374,65 +322,6 @@ impl Restorer {
             .and_then(|pidfd| pidfd_getfd(pidfd.as_fd(), number))
             .map_err(|e| Error::system("fetching a descriptor of the pod", e))
     }
-
-    /// Opens what the mappings need in the shared table.
-    fn open_files(&mut self, layout: &Layout) -> Result<(), Error> {
-        let mut needed: Vec<(u32, bool)> = layout
-            .processes
-            .iter()
-            .flat_map(|p| &p.mappings)
-            .filter_map(|m| match m.backing {
-                Backing::File { file, .. } => Some((file, m.shared && m.prot & libc::PROT_WRITE != 0)),
-                _ => None,
-            })
-            .collect();
-        needed.sort_unstable();
-        needed.dedup();
-        let old = std::mem::take(&mut self.files);
-        let mut batch = Batch::new();
-        let mut opened: Vec<((u32, bool), RetOf)> = Vec::new();
-        for key in needed {
-            let file = &layout.files[key.0 as usize];
-            // Indexes are of this layout; a file known from the last one keeps its descriptor.
-            let known = self
-                .layout
-                .files
-                .iter()
-                .position(|f| f == file)
-                .and_then(|before| old.get(&(before as u32, key.1)));
-            if let Some(number) = known {
-                self.files.insert(key, *number);
-                continue;
-            }
-            let path = batch.c_string(&file.path);
-            let mode = if key.1 { libc::O_RDWR } else { libc::O_RDONLY };
-            opened.push((
-                key,
-                batch.must(
-                    "opening a mapped file",
-                    libc::SYS_openat,
-                    &[libc::AT_FDCWD.into(), path.into(), (mode | libc::O_CLOEXEC).into()],
-                ),
-            ));
-        }
-        if !batch.is_empty() {
-            let done = self.run_in_holder(&batch)?;
-            for (key, ret) in opened {
-                self.files.insert(key, done.ret(ret) as i32);
-            }
-        }
-        Ok(())
-    }
-}
-
-fn memory_file(name: &[u8], batch: &mut Batch) -> RetOf {
-    const MFD_ALLOW_SEALING: u32 = 2;
-    let name = batch.c_string(&name[..name.len().min(200)]);
-    batch.must(
-        "making shared memory",
-        libc::SYS_memfd_create,
-        &[name.into(), (libc::MFD_CLOEXEC | MFD_ALLOW_SEALING).into()],
-    )
 }
 
 impl PageSink for Restorer {
@@ -445,6 +334,7 @@ impl PageSink for Restorer {
         self.make_private_folders(layout)?;
         self.make_objects(&layout.objects)?;
         self.open_files(layout)?;
+        self.open_readers(layout)?;
         self.grow_tree(&nodes)?;
         self.map(layout)?;
         self.layout = layout.clone();

@@ -111,7 +111,7 @@ fn uncovered(one: &Mapping, others: &[Mapping]) -> Vec<(u64, u64)> {
     for other in others.iter().filter(|o| o.start < one.end && one.start < o.end) {
         let (start, end) = (other.start.max(one.start), other.end.min(one.end));
         let same = other.shared == one.shared
-            && other.grows_down == one.grows_down
+            && other.traits.made_like(&one.traits)
             && other.backing_at_or_before(start) == one.backing_at_or_before(start);
         if same {
             if at < start {
@@ -135,11 +135,12 @@ impl Mapping {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kinds::memory_traits::Traits;
     use crate::kinds::tree::Node;
     use crate::pages::ProcessLayout;
 
     fn anon(start: u64, end: u64) -> Mapping {
-        Mapping { start, end, prot: 3, shared: false, grows_down: false, backing: Backing::Anonymous }
+        Mapping { start, end, prot: 3, shared: false, traits: Traits::default(), backing: Backing::Anonymous }
     }
 
     fn file(start: u64, end: u64, offset: u64) -> Mapping {

@@ -320,7 +320,7 @@ fn kill(pid: i32, signal: i32) -> io::Result<()> {
     }
 }
 
-/// Every process of the pod, zombies excluded, with its parent.
+/// Every process of the pod, zombies excluded, with its parent. One whose first thread alone has ended is none.
 fn processes() -> HashMap<i32, i32> {
     let Ok(entries) = std::fs::read_dir("/proc") else { return HashMap::new() };
     entries
@@ -332,7 +332,8 @@ fn processes() -> HashMap<i32, i32> {
             let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
             let state = fields.next()?;
             let parent = fields.next()?.parse().ok()?;
-            (state != "Z").then_some((pid, parent))
+            let others = || std::fs::read_dir(entry.path().join("task")).is_ok_and(|tasks| tasks.count() > 1);
+            (state != "Z" || others()).then_some((pid, parent))
         })
         .collect()
 }

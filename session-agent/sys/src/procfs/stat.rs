@@ -15,6 +15,8 @@ pub struct Stat {
     pub pgrp: i32,
     /// Session.
     pub session: i32,
+    /// It is on its way out: what it had is being taken from it.
+    pub exiting: bool,
     /// The signal sent to the parent at the end.
     pub exit_signal: i32,
     /// The wait status of a zombie.
@@ -50,6 +52,8 @@ pub struct MmFields {
     pub env_end: u64,
 }
 
+const PF_EXITING: u64 = 4;
+
 /// Parses the file's one line.
 ///
 /// # Errors
@@ -73,6 +77,7 @@ fn inner(text: &[u8]) -> Option<Stat> {
         ppid: signed(4)?,
         pgrp: signed(5)?,
         session: signed(6)?,
+        exiting: unsigned(9)? & PF_EXITING != 0,
         starttime: unsigned(22)?,
         exit_signal: signed(38)?,
         exit_code: signed(52)?,
@@ -104,6 +109,12 @@ pub fn last_cpu(text: &[u8]) -> Option<usize> {
 /// ENOENT or ESRCH if it is gone.
 pub fn read_thread(pid: i32, tid: i32) -> io::Result<Stat> {
     parse(&super::read(&format!("/proc/{pid}/task/{tid}/stat"))?)
+}
+
+/// Whether a thread is gone, has ended, or is about to.
+#[must_use]
+pub fn is_ending(pid: i32, tid: i32) -> bool {
+    read_thread(pid, tid).map_or(true, |s| s.exiting || matches!(s.state, b'Z' | b'X'))
 }
 
 /// Reads it for a process.

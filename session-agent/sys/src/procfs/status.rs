@@ -33,6 +33,8 @@ pub struct Status {
     pub threads: u32,
     /// VmRSS in bytes (0 for zombies).
     pub resident: u64,
+    /// VmLck in bytes.
+    pub locked: u64,
     /// Voluntary context switches of the thread.
     pub voluntary_switches: u64,
 }
@@ -47,6 +49,7 @@ pub fn parse(text: &[u8]) -> Status {
         let value = value.trim();
         let list = || value.split_ascii_whitespace().filter_map(|w| w.parse::<u32>().ok());
         let pids = || value.split_ascii_whitespace().filter_map(|w| w.parse::<i32>().ok()).collect();
+        let kib = || value.split(' ').next().and_then(|v| v.parse::<u64>().ok()).unwrap_or(0) * 1024;
         let hex = || u64::from_str_radix(value, 16).unwrap_or(0);
         let four = || {
             let mut ids = [0; 4];
@@ -73,10 +76,8 @@ pub fn parse(text: &[u8]) -> Status {
             b"CapAmb" => status.capabilities[4] = hex(),
             b"TracerPid" => status.tracer = value.parse().unwrap_or(0),
             b"Threads" => status.threads = value.parse().unwrap_or(0),
-            b"VmRSS" => {
-                status.resident =
-                    value.split(' ').next().and_then(|v| v.parse::<u64>().ok()).unwrap_or(0) * 1024;
-            }
+            b"VmRSS" => status.resident = kib(),
+            b"VmLck" => status.locked = kib(),
             b"voluntary_ctxt_switches" => {
                 status.voluntary_switches = value.parse().unwrap_or(0);
             }

@@ -1,0 +1,43 @@
+/* Calls whose effects could not be carried are absent in a session, and stay so after a move: key rings,
+ * userfaultfd, io_uring, perf, bpf, secret memory, programs of other architectures. Also in new programs. */
+#include "proc.h"
+
+static const struct { long number; const char *name; } calls[] = {
+    {SYS_userfaultfd, "userfaultfd"}, {SYS_io_uring_setup, "io_uring_setup"}, {SYS_perf_event_open, "perf_event_open"},
+    {SYS_bpf, "bpf"}, {SYS_add_key, "add_key"}, {SYS_request_key, "request_key"}, {SYS_keyctl, "keyctl"},
+    {SYS_memfd_secret, "memfd_secret"}, {0x40000000 | SYS_getpid, "x32 getpid"},
+};
+
+/* Alone this program is free; in a session it is not. */
+static bool confined;
+
+static int look(void *unused) {
+    (void)unused;
+    for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) {
+        errno = 0;
+        long answer = syscall(calls[i].number, -1l, -1l, -1l, -1l, -1l);
+        CHECK(!confined || (answer < 0 && errno == ENOSYS), "%s answers %ld, errno %d", calls[i].name, answer, errno);
+    }
+    if (confined) {
+        int old;
+        __asm__ volatile("int $0x80" : "=a"(old) : "a"(20) : "memory", "r8", "r9", "r10", "r11");
+        CHECK(old == -ENOSYS, "a 32-bit call answers %d", old);
+    }
+    CHECK(!confined || status_number("NoNewPrivs") == 1, "new privileges are allowed");
+    return 0;
+}
+
+int main(void) {
+    confined = status_number("Seccomp") == 2;
+    look(NULL);
+    long filters = status_number("Seccomp_filters");
+    ready();
+    CHECK((status_number("Seccomp") == 2) == confined, "it is confined otherwise");
+    CHECK(status_number("Seccomp_filters") == filters, "it has %ld filters, had %ld", status_number("Seccomp_filters"), filters);
+    look(NULL);
+    int status;
+    pid_t pid = child(look, NULL);
+    MUST(waitpid(pid, &status, 0));
+    CHECK(status == 0, "a child ended with %x", status);
+    return passed();
+}

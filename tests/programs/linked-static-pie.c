@@ -1,0 +1,2 @@
+/* A program linked statically that can be loaded anywhere. */
+#include "linked.h"
