@@ -43,15 +43,17 @@ impl Lane {
 
 /// Programs that hold what can't be carried yet: they must be refused, and go on as if nothing had been.
 /// So must all whose name begins with [`MUST_BE_REFUSED`].
-const REFUSED: [&str; 9] = [
+const REFUSED: [&str; 11] = [
     "file-lease",
     "folder-half-read",
     "shared-descriptors",
     "socket-kinds",
     "tcp-waiting-with-data",
+    "udp-refused",
     "unix-listener",
     "unix-relative-name",
     "unix-waiting",
+    "urgent-data",
     "vfork-child",
 ];
 

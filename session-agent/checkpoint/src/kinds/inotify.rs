@@ -1,25 +1,34 @@
 //! Watches on files: inotify(7).
 //!
 //! fdinfo tells inodes, not paths; `find_inode` finds the paths. Watches get their numbers again by
-//! adding and removing others in between. Refused: a watch whose path can't be found; events that are
-//! not read yet (for a moment only).
+//! adding and removing others in between. They are added last of all, in the process that has the watcher, so
+//! that it sees nothing of what a restore does to files.
+//!
+//! Events that are not read yet can be seen only by taking them. In their place the program gets what the kernel
+//! itself gives when it loses some: IN_Q_OVERFLOW, which means "look again". Refused: a watch whose path
+//! can't be found.
 
 use std::os::fd::AsFd;
 
+use roam_sys::batch::{Batch, Done};
 use roam_sys::descriptor;
 use serde::{Deserialize, Serialize};
 
 use super::build::Build;
+use super::descriptors::Descriptors;
 use super::find_inode;
 use super::gather::{Capture, Known};
-use super::open_file::{FileId, Look, OpenFileKind, Stop};
+use super::open_file::{FileId, Kind, Look, OpenFileKind, Stop};
 use crate::error::Error;
+use crate::stubs::Stubs;
 
 /// A watcher of files.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
     /// Its watches, by ascending number.
     pub watches: Vec<Watch>,
+    /// There are events that are not read yet.
+    pub unread: bool,
 }
 
 /// One watch.
@@ -28,9 +37,18 @@ pub struct Watch {
     /// Its number.
     pub wd: i32,
     /// What is watched.
-    pub path: Vec<u8>,
+    pub target: Target,
     /// For which events.
     pub mask: u32,
+}
+
+/// What a watch watches.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Target {
+    /// What lies at this path.
+    Path(Vec<u8>),
+    /// A file without a name, which the watcher's process has open under this number.
+    Number(i32),
 }
 
 /// What inotify_add_watch takes of the mask that fdinfo shows.
@@ -50,37 +68,14 @@ impl OpenFileKind for State {
     fn capture(look: &Look, at: &mut Capture<'_>) -> Result<Self, Stop> {
         let unread = descriptor::readable(look.file.as_fd())
             .map_err(|e| Error::system("looking at a watcher of files", e))?;
-        if unread > 0 {
-            return Err(Stop::cannot("it has events that are not read yet", "Try again in a moment."));
-        }
-        Ok(Self { watches: watches(look, &at.known, find_inode::Effort::Quick)? })
+        let watches = watches(look, &at.known, find_inode::Effort::Quick)?;
+        Ok(Self { watches, unread: unread > 0 })
     }
 
     fn make(&self, id: FileId, at: &mut Build<'_>) -> Result<(), Error> {
-        let slot = at.slot(id);
-        let flags = libc::IN_NONBLOCK;
+        let (slot, flags) = (at.slot(id), libc::IN_NONBLOCK);
         let fd = at.batch(0)?.must("inotify_init1", libc::SYS_inotify_init1, &[flags.into()]);
         at.place(fd, slot);
-        let mut last = 0;
-        for watch in &self.watches {
-            if watch.wd <= last || watch.wd > HIGHEST {
-                return Err(Error::Image("a watcher of files is damaged".into()));
-            }
-            for wd in last + 1..watch.wd {
-                add(b"/", libc::IN_DELETE_SELF, slot, at)?;
-                let remove = [slot.into(), wd.into()];
-                at.batch(0)?.must("removing a watch", libc::SYS_inotify_rm_watch, &remove);
-            }
-            add(&watch.path, watch.mask, slot, at)?;
-            last = watch.wd;
-        }
-        // Each removal left an event behind.
-        for _ in 0..(last / 200 + 1) {
-            let batch = at.batch(4096)?;
-            let room = batch.room(4096);
-            let read = [slot.into(), room.into(), 4096u32.into()];
-            batch.may("dropping events", libc::SYS_read, &read);
-        }
         Ok(())
     }
 
@@ -88,38 +83,180 @@ impl OpenFileKind for State {
         Ok(())
     }
 
-    fn finish(&self, _id: FileId, _at: &mut Build<'_>) -> Result<(), Error> {
-        Ok(())
+    /// One that nobody holds, because it is in flight, gets its watches here.
+    fn finish(&self, id: FileId, at: &mut Build<'_>) -> Result<(), Error> {
+        match at.holder_of(id) {
+            Some(_) => Ok(()),
+            None => self.watch(at.slot(id), &mut |batch| at.run(None, batch)),
+        }
     }
 }
 
-fn add(path: &[u8], mask: u32, slot: i32, at: &mut Build<'_>) -> Result<(), Error> {
-    let batch = at.batch(path.len() + 1)?;
-    let path = batch.c_string(path);
-    let args = [slot.into(), path.into(), mask.into()];
-    batch.must("watching a file again", libc::SYS_inotify_add_watch, &args);
+/// Adds all watches. Everything else of the session is made.
+///
+/// # Errors
+/// A failed call, or an image that contradicts itself.
+pub fn watch(image: &Descriptors, stubs: &mut dyn Stubs) -> Result<(), Error> {
+    for (index, file) in image.files.iter().enumerate() {
+        let Kind::Inotify(state) = &file.kind else { continue };
+        let holder = image.tables.iter().find_map(|table| {
+            let entry = table.entries.iter().find(|e| e.file.0 as usize == index)?;
+            Some((table.pid, entry.number))
+        });
+        if let Some((pid, number)) = holder {
+            state.watch(number, &mut |batch| stubs.run(pid, batch))?;
+        }
+    }
     Ok(())
+}
+
+/// Runs a batch in the process that has the watcher.
+type Run<'a> = dyn FnMut(&Batch) -> Result<Done, Error> + 'a;
+/// So many calls are run together.
+const CALLS: usize = 2000;
+
+impl State {
+    fn watch(&self, number: i32, run: &mut Run<'_>) -> Result<(), Error> {
+        // Something of which nobody else knows, to be watched in between.
+        let mut batch = Batch::new();
+        let name = batch.c_string(b"watched");
+        let made = batch.must("making a file to watch", libc::SYS_memfd_create, &[name.into(), 0u32.into()]);
+        let own = run(&batch)?.ret(made) as i32;
+        let own_path = format!("/proc/self/fd/{own}").into_bytes();
+        let mut batch = Batch::new();
+        let mut last = 0;
+        for watch in &self.watches {
+            if watch.wd <= last || watch.wd > HIGHEST {
+                return Err(Error::Image("a watcher of files is damaged".into()));
+            }
+            for wd in last + 1..watch.wd {
+                add(&own_path, libc::IN_ACCESS, number, &mut batch);
+                batch.must("removing a watch", libc::SYS_inotify_rm_watch, &[number.into(), wd.into()]);
+                if batch.len() > CALLS {
+                    run(&std::mem::take(&mut batch))?;
+                }
+            }
+            match &watch.target {
+                Target::Path(path) => add(path, watch.mask, number, &mut batch),
+                Target::Number(open) => {
+                    add(format!("/proc/self/fd/{open}").as_bytes(), watch.mask, number, &mut batch);
+                }
+            }
+            if batch.len() > CALLS {
+                run(&std::mem::take(&mut batch))?;
+            }
+            last = watch.wd;
+        }
+        run(&batch)?;
+        if self.unread {
+            overflow(number, &own_path, last + 1, run)?;
+        }
+        // What the additions and removals left behind goes, all but the word of an overflow.
+        drop_events(number, if self.unread { EVENT } else { 0 }, run)?;
+        let mut batch = Batch::new();
+        batch.must("closing", libc::SYS_close, &[own.into()]);
+        run(&batch).map(drop)
+    }
+}
+
+/// Size of an event without a name.
+const EVENT: u32 = 16;
+
+/// Makes more events than the kernel keeps, with a watch of this number on the path.
+fn overflow(number: i32, path: &[u8], wd: i32, run: &mut Run<'_>) -> Result<(), Error> {
+    let most = roam_sys::procfs::read("/proc/sys/fs/inotify/max_queued_events")
+        .ok()
+        .and_then(|text| String::from_utf8(text).ok()?.trim().parse::<u32>().ok())
+        .ok_or_else(|| Error::Image("this machine does not say how many events it keeps".into()))?;
+    let mut batch = Batch::new();
+    // The file as its maker got it tells nobody of what is done through it; opened anew it does.
+    let name = batch.c_string(path);
+    let open = [libc::AT_FDCWD.into(), name.into(), (libc::O_RDWR | libc::O_CLOEXEC).into(), 0u32.into()];
+    let opened = batch.must("opening the watched file", libc::SYS_openat, &open);
+    let open = run(&batch)?.ret(opened) as i32;
+    let mut batch = Batch::new();
+    add(path, libc::IN_ACCESS | libc::IN_MODIFY, number, &mut batch);
+    run(&batch)?;
+    let mut left = most / 2 + 2;
+    while left > 0 {
+        let mut batch = Batch::new();
+        let byte = batch.data(b"x");
+        let args = [open.into(), byte.into(), 1u32.into(), 0u32.into()];
+        // Two kinds in turn: the kernel joins what is alike.
+        for _ in 0..left.min(CALLS as u32) {
+            batch.must("writing", libc::SYS_pwrite64, &args);
+            batch.must("reading", libc::SYS_pread64, &args);
+        }
+        left -= left.min(CALLS as u32);
+        run(&batch)?;
+    }
+    let mut batch = Batch::new();
+    batch.must("removing a watch", libc::SYS_inotify_rm_watch, &[number.into(), wd.into()]);
+    batch.must("closing", libc::SYS_close, &[open.into()]);
+    run(&batch).map(drop)
+}
+
+/// Reads events until only so many bytes of them are left.
+fn drop_events(number: i32, keep: u32, run: &mut Run<'_>) -> Result<(), Error> {
+    const PIECE: u32 = 64 << 10;
+    loop {
+        let mut batch = Batch::new();
+        let count = batch.room(4);
+        let ask = [number.into(), libc::FIONREAD.into(), count.into()];
+        batch.must("asking for events", libc::SYS_ioctl, &ask);
+        let waiting = run(&batch)?.u32(count);
+        if waiting <= keep {
+            return Ok(());
+        }
+        let mut batch = Batch::new();
+        let most = (waiting - keep).min(PIECE);
+        let room = batch.room(most as usize);
+        batch.must("dropping events", libc::SYS_read, &[number.into(), room.into(), most.into()]);
+        run(&batch)?;
+    }
+}
+
+fn add(path: &[u8], mask: u32, number: i32, batch: &mut Batch) {
+    let path = batch.c_string(path);
+    let args = [number.into(), path.into(), mask.into()];
+    batch.must("watching a file again", libc::SYS_inotify_add_watch, &args);
 }
 
 fn watches(look: &Look, known: &Known<'_>, effort: find_inode::Effort) -> Result<Vec<Watch>, Stop> {
     let found = look.info.inotify();
-    let wanted: Vec<(u64, u64)> = found.iter().map(|w| (w.device, w.inode)).collect();
-    let paths = find_inode::paths(&wanted, known, effort);
     let mut watches = Vec::with_capacity(found.len());
-    for (watch, path) in found.iter().zip(paths) {
+    let mut named = Vec::with_capacity(found.len());
+    for watch in found {
+        match nameless((watch.device, watch.inode), look, known) {
+            Some(number) => {
+                let target = Target::Number(number);
+                watches.push(Watch { wd: watch.wd, target, mask: watch.mask & MASK });
+            }
+            None => named.push(watch),
+        }
+    }
+    let wanted: Vec<(u64, u64)> = named.iter().map(|w| (w.device, w.inode)).collect();
+    for (watch, path) in named.iter().zip(find_inode::paths(&wanted, known, effort)) {
         let path = path.ok_or_else(|| {
             Stop::cannot(
                 format!("the file or folder that it watches (inode {}) can't be found", watch.inode),
                 "Close the folder or file in the program, then try again.",
             )
         })?;
-        watches.push(Watch { wd: watch.wd, path, mask: watch.mask & MASK });
+        watches.push(Watch { wd: watch.wd, target: Target::Path(path), mask: watch.mask & MASK });
     }
     if watches.iter().any(|w| w.wd > HIGHEST) {
         return Err(Stop::cannot("it has used up too many watches", "Restart the program first."));
     }
     watches.sort_by_key(|w| w.wd);
     Ok(watches)
+}
+
+/// The number under which the watcher's process has a file open that has no name any more.
+fn nameless(inode: (u64, u64), look: &Look, known: &Known<'_>) -> Option<i32> {
+    let open = known.of_inode(inode).iter().find(|id| known.look(**id).stat.st_nlink == 0)?;
+    let table = known.tables.get(look.holder.0).filter(|_| !look.in_flight)?;
+    Some(table.iter().find(|entry| entry.file == *open)?.number)
 }
 
 #[cfg(test)]

@@ -83,7 +83,7 @@ fn refuse_huge(look: &Look) -> Result<(), Stop> {
 
 /// A descriptor that can read it, whatever this one may.
 fn readable(look: &Look) -> Result<OwnedFd, Stop> {
-    let file = if look.reads() {
+    let file = if look.reads() && look.info.flags & libc::O_DIRECT == 0 {
         look.file.try_clone()
     } else {
         descriptor::reopen(look.file.as_fd(), libc::O_RDONLY)

@@ -3,7 +3,10 @@
 //! One that has lost its name but has another is found by that. Refused: a file none of whose names can be
 //! found, because writes would go to the wrong place. Unlinked files are carried whole, by `memory_file`.
 
+use std::os::fd::AsFd;
+
 use roam_api::error::Refusal;
+use roam_sys::descriptor;
 use serde::{Deserialize, Serialize};
 
 use super::build::Build;
@@ -64,7 +67,12 @@ fn content(look: &Look) -> Result<Option<Content>, Stop> {
         return Ok(None);
     }
     let failed = |e| Error::system(format!("reading {}", String::from_utf8_lossy(look.link())), e);
-    let file = look.file.try_clone().map_err(failed)?;
+    // Reading around the cache takes aligned buffers; another open file of it does not need them.
+    let file = match look.info.flags & libc::O_DIRECT {
+        0 => look.file.try_clone(),
+        _ => descriptor::reopen(look.file.as_fd(), libc::O_RDONLY),
+    };
+    let file = file.map_err(failed)?;
     Ok(Some(Content::of(&file.into()).map_err(failed)?))
 }
 

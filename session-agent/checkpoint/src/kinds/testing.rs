@@ -212,6 +212,7 @@ impl Session {
         let pids = self.image.tables.iter().map(|t| t.pid).collect();
         let mut stubs = TestStubs { siblings: &mut siblings, pids };
         descriptors::restore(&self.image, &mut stubs, &slots, &Here::new(), &mut self.named)?;
+        super::inotify::watch(&self.image, &mut stubs)?;
         for place in super::locks::all(&self.image) {
             let mut batch = Batch::new();
             place.held.set(true, place.number, &mut batch);

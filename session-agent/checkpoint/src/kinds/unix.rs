@@ -121,6 +121,7 @@ impl OpenFileKind for State {
     fn check(look: &Look, known: &Known<'_>) -> Result<(), Stop> {
         let diag = diag(look, known)?;
         name(look, &diag, known)?;
+        no_urgent_data(look)?;
         // The other side may be in flight somewhere, which only a capture can see.
         match diag.peer {
             Some(peer) if peer != 0 && peer_id(peer, look, known).is_none() && !known.may_be_in_flight() => {
@@ -143,6 +144,7 @@ impl OpenFileKind for State {
         let fd = look.file.as_fd();
         let kind = socket::option(fd, libc::SOL_SOCKET, libc::SO_TYPE).map_err(failed)?;
         let link = link(kind, look, &diag, known)?;
+        no_urgent_data(look)?;
         let credentials = match socket::peer_pid(fd).map_err(failed)? {
             0 => None,
             host => known.pod_pid(host),
@@ -175,6 +177,14 @@ impl OpenFileKind for State {
 
     fn finish(&self, id: FileId, at: &mut Build<'_>) -> Result<(), Error> {
         unix_build::finish(self, id, at)
+    }
+}
+
+/// Urgent data hides what comes behind it.
+fn no_urgent_data(look: &Look) -> Result<(), Stop> {
+    match socket::events(look.file.as_fd()) & libc::POLLPRI {
+        0 => Ok(()),
+        _ => Err(Stop::cannot("it has urgent data that is not read yet", "Try again in a moment.")),
     }
 }
 

@@ -19,7 +19,7 @@ use crate::kinds::private_files;
 use crate::kinds::process::{self, ProcessState};
 use crate::kinds::sysv::SHM_DEST;
 use crate::kinds::threads;
-use crate::kinds::{descriptors, timers, vdso};
+use crate::kinds::{descriptors, inotify, timers, vdso};
 use crate::objects::{ObjectId, ObjectKind, ObjectSlots};
 use crate::pages::{Backing, ProcessLayout};
 use crate::pod::{Externals, Pod};
@@ -114,7 +114,9 @@ impl Restorer {
         }
         self.end_zombies(image)?;
         self.finish_objects(image)?;
+        inotify::watch(&image.descriptors, &mut self)?;
         for one in &mut building {
+            one.stub = *self.stub(one.state.pid)?;
             one.make_threads()?;
             one.finish_calls(&image.descriptors)?;
         }
