@@ -41,7 +41,7 @@ apps: build ## Real apps, three moves each (ROAM_APPS=vim,mousepad)
 	$(if $(LANES_ENV),$(SUDO) env $(LANES_ENV) $(CURDIR)/target/release/roam-stories,$(STORIES)) apps
 
 faults: build ## Links cut, agents and keepers killed, files that differ, garbage
-	tests/setup lab
+	tests/setup lab apps
 	$(STORIES) faults
 
 holds: build ## The source goes down, agents and keepers are killed: sessions go on; rights are counted

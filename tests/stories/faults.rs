@@ -11,10 +11,11 @@ use nix::unistd::Pid;
 use roam_tests::harness::guard::LabGuard;
 use roam_tests::harness::report::Report;
 use roam_tests::harness::wait::{self, Limit, Lines};
-use roam_tests::lab::enter;
 
+use crate::desktop::Screen;
 use crate::kills;
 use crate::kinds::{self, roam};
+use crate::refusals;
 
 /// Something that breaks while memory streams.
 type Break = fn(&LabGuard, &Sending) -> Result<()>;
@@ -41,7 +42,9 @@ pub fn tell() -> Report {
         Err(error) => note("up", Err(error)),
         Ok(lab) => {
             note("unknown", unknown(&lab));
-            note("file-differs", file_differs(&lab));
+            for (name, result) in refusals::cases(&lab) {
+                note(name, result);
+            }
             note("garbage", garbage(&lab));
             for (name, with, codes) in BREAKS {
                 note(name, broken(&lab, name, with, codes));
@@ -143,27 +146,11 @@ fn unknown(lab: &LabGuard) -> Result<()> {
     roam(lab, &["stop", "here"]).map(drop)
 }
 
-/// A program file that is another one on the target: refused by name, and it runs on.
-fn file_differs(lab: &LabGuard) -> Result<()> {
-    let laptop = lab.machine("laptop")?;
-    let change = "cp --preserve=all /usr/bin/sleep /root/sleep && printf x >> /usr/bin/sleep";
-    let restore = "cp --preserve=all /root/sleep /usr/bin/sleep";
-    wait::success(enter::as_root(&laptop, "sh").args(["-c", change]), Limit::seconds(20))?;
-    let attempt = || -> Result<()> {
-        roam(lab, &["run", "--no-screen", "--name", "differs", "--", "/usr/bin/sleep", "1000"])?;
-        expect(lab, &["send", "differs", "laptop"], &[3], "/usr/bin/sleep")?;
-        let said = roam(lab, &["exec", "differs", "--", "echo", "alive"])?;
-        ensure!(said == "alive\n", "the refused session says {said:?}");
-        roam(lab, &["stop", "differs"]).map(drop)
-    };
-    let outcome = attempt();
-    wait::success(enter::as_root(&laptop, "sh").args(["-c", restore]), Limit::seconds(20))?;
-    outcome
-}
-
 /// Garbage on every socket: that connection ends, all else goes on.
 fn garbage(lab: &LabGuard) -> Result<()> {
     roam(lab, &["run", "--no-screen", "--name", "target", "--", "sleep", "1000"])?;
+    roam(lab, &["run", "--name", "shown", "--", "xterm"])?;
+    Screen::of(lab, "desk").focus("shown@")?;
     let desk = lab.machine("desk")?;
     let runtime = desk.init.path("root").join(desk.runtime().strip_prefix("/")?).join("roam");
     let mut sockets = vec![runtime.join("agent.sock")];
@@ -184,9 +171,31 @@ fn garbage(lab: &LabGuard) -> Result<()> {
     let _closed = stranger.write_all(&[0; 64]);
     let mut answer = Vec::new();
     let _closed = stranger.read_to_end(&mut answer);
-    let said = roam(lab, &["exec", "target", "--", "echo", "alive"])?;
-    ensure!(said == "alive\n", "the session says {said:?}");
+    // The ports that everybody on the network can speak to, as a machine that is not paired would.
+    let port = lab.run("desk", &["sh", "-c", "cat ~/.local/state/roam/port"], 20)?;
+    let address = format!("{}:{}", desk.address(), port.trim());
+    lab.run("laptop", &[program, "step", "garbage-net", &address], 60)?;
+    // A viewer that was let in and then talks nonsense: the window of another is still there.
+    let keeper = inside_of(lab, "desk", "shown")?;
+    lab.run("desk", &[program, "step", "garbage-viewer", &keeper], 60)?;
+    Screen::of(lab, "desk").focus("shown@")?;
+    for session in ["target", "shown"] {
+        let said = roam(lab, &["exec", session, "--", "echo", "alive"])?;
+        ensure!(said == "alive\n", "{session} says {said:?}");
+    }
+    roam(lab, &["send", "target", "laptop"])?;
+    roam(lab, &["stop", "shown"])?;
     roam(lab, &["stop", "target"]).map(drop)
+}
+
+/// The socket of a session's keeper, as the machine sees it.
+fn inside_of(lab: &LabGuard, machine: &str, session: &str) -> Result<String> {
+    let list: serde_json::Value = serde_json::from_str(&roam(lab, &["list", "--json"])?)?;
+    let sessions = list["sessions"].as_array().context("a list of sessions")?;
+    let found = sessions.iter().find(|one| one["name"] == session).context("it is in no list")?;
+    let id = found["id"].as_str().context("it has an id")?;
+    let socket = lab.machine(machine)?.runtime().join("roam/sessions").join(id).join("keeper.sock");
+    Ok(socket.display().to_string())
 }
 
 /// Three wrong codes and no more; the right pairing works later.
@@ -195,6 +204,14 @@ fn wrong_code(lab: &LabGuard) -> Result<()> {
     roam(lab, &["run", "--no-screen", "--name", "alone", "--", "sleep", "1000"])?;
     expect(lab, &["send", "alone", "laptop"], &[2, 3, 5], "laptop")?;
     roam(lab, &["stop", "alone"])?;
+    // Nor may the other one send here, which was unpaired too.
+    lab.run("laptop", &["roam", "run", "--no-screen", "--name", "stranger", "--", "sleep", "1000"], 60)?;
+    let mut send = lab.on("laptop", &["roam", "send", "stranger", "desk"])?;
+    let ended = wait::output(&mut send, Limit::seconds(60))?;
+    let said = String::from_utf8_lossy(&ended.stderr);
+    ensure!(matches!(ended.status.code(), Some(2 | 3 | 5)), "not refused ({}): {said}", ended.status);
+    ensure!(said.contains("desk"), "it does not name desk: {said}");
+    lab.run("laptop", &["roam", "stop", "stranger"], 60)?;
     roam(lab, &["pair", "laptop"])?;
     for _ in 0..3 {
         expect(lab, &["pair", "laptop", "--code", "000000"], &[2, 3, 4], "")?;

@@ -105,9 +105,13 @@ fn settled(lab: &LabGuard, session: &str, program: &str) -> Result<String> {
         });
         let [Ok(one), Ok(other)] = hosts else { continue };
         if one == other && copies(program)? == 1 {
-            let said = lab.run(&one, &["roam", "exec", session, "--", "echo", "alive"], 60)?;
-            ensure!(said == "alive\n", "the session says {said:?}");
-            return Ok(one);
+            // By way of desk: a link to an agent that was killed is noticed to be dead after a while.
+            let mut exec = lab.on("desk", &["roam", "exec", session, "--", "echo", "alive"])?;
+            let said = wait::output(&mut exec, Limit::seconds(60))?;
+            if said.status.success() {
+                ensure!(said.stdout == b"alive\n", "the session says {:?}", said.stdout);
+                return Ok(one);
+            }
         }
     }
 }

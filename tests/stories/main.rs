@@ -14,6 +14,7 @@ mod kinds;
 mod lab;
 mod leaks;
 mod reader;
+mod refusals;
 mod rights;
 mod road;
 mod shows;

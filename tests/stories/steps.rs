@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::Subcommand;
+use roam_api::codec;
+use roam_api::keeper::Request;
 
 /// The group of mDNS, on a port of our own.
 const GROUP: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 251);
@@ -33,6 +35,16 @@ pub enum Step {
     /// Say nonsense to a unix socket, again and again, and be hung up on each time.
     Garbage {
         /// Where.
+        socket: std::path::PathBuf,
+    },
+    /// Say nonsense to a UDP and TCP port of this number, again and again.
+    GarbageNet {
+        /// Where.
+        address: SocketAddr,
+    },
+    /// Be let in as a viewer of a session, and then say nonsense until hung up on.
+    GarbageViewer {
+        /// The keeper's socket.
         socket: std::path::PathBuf,
     },
     /// Try to do what takes a right on the machine, with the rights that a process has in its own user
@@ -115,6 +127,41 @@ fn attempt(step: &Step) -> Result<()> {
                 let _closed = stream.write_all(&bytes);
                 let _closed = stream.shutdown(std::net::Shutdown::Write);
                 let _closed = std::io::copy(&mut stream, &mut std::io::sink());
+            }
+        }
+        Step::GarbageNet { address } => {
+            let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+            for round in 0..50_u8 {
+                let mut bytes: Vec<u8> = (0..1200).map(|_| rand::random()).collect();
+                if round % 2 == 0 {
+                    // The head of a QUIC packet of version 1 that opens a connection.
+                    bytes[..6].copy_from_slice(&[0xc3, 0, 0, 0, 1, 8]);
+                }
+                socket.send_to(&bytes, address)?;
+                let mut lane = TcpStream::connect(address)?;
+                lane.set_read_timeout(Some(Duration::from_secs(30)))?;
+                let _closed = lane.write_all(&bytes[..usize::from(round) * 20]);
+                let _closed = lane.shutdown(std::net::Shutdown::Write);
+                std::io::copy(&mut lane, &mut std::io::sink()).or_else(|e| match e.kind() {
+                    std::io::ErrorKind::ConnectionReset => Ok(0),
+                    _ => Err(e),
+                })?;
+            }
+        }
+        Step::GarbageViewer { socket } => {
+            for _ in 0..10 {
+                let mut stream = UnixStream::connect(socket)?;
+                stream.set_read_timeout(Some(Duration::from_secs(30)))?;
+                let attach = Request::Attach { machine: "nonsense".into(), view_only: false };
+                stream.write_all(&codec::encode_frame(&attach).map_err(std::io::Error::other)?)?;
+                // Its answer: from here on the stream is a display's.
+                stream.read_exact(&mut [0])?;
+                let bytes: Vec<u8> = (0..4096).map(|_| rand::random()).collect();
+                let _closed = stream.write_all(&bytes);
+                std::io::copy(&mut stream, &mut std::io::sink()).or_else(|e| match e.kind() {
+                    std::io::ErrorKind::ConnectionReset => Ok(0),
+                    _ => Err(e),
+                })?;
             }
         }
         Step::RenameMachine { with_rights_of, to } => crate::rights::try_to_rename(*with_rights_of, to)?,

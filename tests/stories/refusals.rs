@@ -1,0 +1,105 @@
+//! What a target refuses: `roam send` ends with 3 and the reason, and nothing has changed: the session runs on where
+//! it was, and nothing of it is left at the target.
+
+use anyhow::{Context, Result, ensure};
+use roam_tests::harness::guard::LabGuard;
+use roam_tests::harness::wait::{self, Limit};
+use roam_tests::lab::enter;
+
+use crate::kinds::roam;
+
+/// The seconds that a command may take.
+const STEP: u64 = 60;
+
+/// What is wrong on laptop: a name, how it comes to be (as root there), what the refusal names, how it goes.
+const WRONG: [(&str, &str, &str, &str); 4] = [
+    (
+        "file-differs",
+        "cp --preserve=all /usr/bin/sleep /root/sleep && printf x >> /usr/bin/sleep",
+        "/usr/bin/sleep",
+        "cp --preserve=all /root/sleep /usr/bin/sleep",
+    ),
+    ("no-file", "mv /usr/bin/sleep /root/sleep", "/usr/bin/sleep", "mv /root/sleep /usr/bin/sleep"),
+    (
+        "cpu-lacks",
+        "sed 's/ sse4_2//' /proc/cpuinfo >/root/fake && mount --bind /root/fake /proc/cpuinfo",
+        "sse4_2",
+        "umount /proc/cpuinfo",
+    ),
+    (
+        "no-memory",
+        "sed 's/^MemAvailable:.*/MemAvailable: 100 kB/' /proc/meminfo >/root/fake && mount --bind /root/fake /proc/meminfo",
+        "memory",
+        "umount /proc/meminfo",
+    ),
+];
+
+/// Permissions that laptop gives desk, what the refusal names, and what takes them back.
+const FORBIDDEN: [(&str, &str, &str, &str); 2] = [
+    ("not-allowed", "send=never", "send", "send=always"),
+    ("too-large", "memory=1K", "memory", "memory=any"),
+];
+
+/// Every case by its name.
+pub fn cases(lab: &LabGuard) -> Vec<(&'static str, Result<()>)> {
+    let mut results = Vec::new();
+    for (name, breaks, named, mends) in WRONG {
+        let result = as_root(lab, breaks).and_then(|()| {
+            let refused = refused(lab, name, &["/usr/bin/sleep", "1000"], named);
+            as_root(lab, mends).and(refused)
+        });
+        results.push((name, result));
+    }
+    for (name, forbids, named, allows) in FORBIDDEN {
+        let allow = |what| lab.run("laptop", &["roam", "allow", "desk", what], STEP).map(drop);
+        let result = allow(forbids).and_then(|()| {
+            let refused = refused(lab, name, &["/usr/bin/sleep", "1000"], named);
+            allow(allows).and(refused)
+        });
+        results.push((name, result));
+    }
+    results.push(("lock-taken", lock_taken(lab)));
+    results
+}
+
+/// Another program at the target has the lock that the session holds on its own machine's file of that name.
+fn lock_taken(lab: &LabGuard) -> Result<()> {
+    let file = "/var/tmp/roam-lock";
+    let mut other = lab.on("laptop", &["flock", file, "-c", "echo locked; exec sleep 1000"])?;
+    let mut other = other.stdout(std::process::Stdio::piped()).spawn()?;
+    let mut lines = wait::Lines::of(other.stdout.take().context("stdout was piped")?);
+    lines.next("it is locked there", Limit::seconds(20))?;
+    let script = format!("exec 9>{file}; flock 9; echo has it; exec sleep 1000");
+    let result = refused(lab, "lock-taken", &["sh", "-c", &script], file);
+    other.kill()?;
+    other.wait()?;
+    result
+}
+
+fn as_root(lab: &LabGuard, script: &str) -> Result<()> {
+    let laptop = lab.machine("laptop")?;
+    wait::success(enter::as_root(&laptop, "sh").args(["-c", script]), Limit::seconds(20)).map(drop)
+}
+
+fn refused(lab: &LabGuard, name: &str, argv: &[&str], named: &str) -> Result<()> {
+    let mut run = vec!["run", "--no-screen", "--name", name, "--"];
+    run.extend(argv);
+    roam(lab, &run)?;
+    let attempt = || -> Result<()> {
+        let mut send = lab.on("desk", &["roam", "send", name, "laptop"])?;
+        let ended = wait::output(&mut send, Limit::seconds(STEP))?;
+        let said = String::from_utf8_lossy(&ended.stderr);
+        ensure!(ended.status.code() == Some(3), "not refused ({}): {}", ended.status, said.trim());
+        ensure!(said.contains(named), "the refusal does not name {named}: {}", said.trim());
+        let list: serde_json::Value = serde_json::from_str(&roam(lab, &["list", "--json"])?)?;
+        let sessions = list["sessions"].as_array().context("a list of sessions")?;
+        let found = sessions.iter().find(|one| one["name"] == name).context("it is in no list")?;
+        ensure!(found["host"] == "desk" && found["state"] == "running", "it is {found}");
+        let said = roam(lab, &["exec", name, "--", "echo", "alive"])?;
+        ensure!(said == "alive\n", "the refused session says {said:?}");
+        Ok(())
+    };
+    let outcome = attempt();
+    roam(lab, &["stop", name])?;
+    outcome
+}
