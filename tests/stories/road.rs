@@ -10,8 +10,20 @@ use crate::kinds::{self, roam, send};
 
 /// Left out: those that keep both cores busy for their whole life, which would only make the road
 /// long, and one that uses up its descriptors.
-const NOT_ON_THE_ROAD: [&str; 6] =
-    ["busy-memory", "busy-shared", "changing-maps", "changing-processes", "limits", "registers"];
+const NOT_ON_THE_ROAD: [&str; 12] = [
+    "busy-memory",
+    "busy-shared",
+    "changing-maps",
+    "changing-processes",
+    "children-ending",
+    "fork-relay",
+    "heap-arenas",
+    "inside-handler",
+    "limits",
+    "own-syscalls",
+    "registers",
+    "wide-registers",
+];
 
 /// What is refused so far would refuse the whole session; the kinds count each of them.
 const NOT_CARRIED_YET: [&str; 3] = ["shared-descriptors", "unix-listener", "vfork-child"];
