@@ -32,12 +32,28 @@ use crate::track::Tracker;
 /// Steps after which a thread that does not leave the vdso is given up on.
 const STEPS: u32 = 20_000;
 
+/// How often a check looks before it refuses.
+const LOOKS: u32 = 3;
+
 /// Says what of this session can't be carried. Nothing is frozen; it also reads and remembers the
 /// content of mapped files, so that the freeze need not.
 ///
 /// # Errors
 /// If the pod can't be looked at.
 pub fn check(pod: &dyn Pod, externals: &dyn Externals) -> Result<Vec<Refusal>, Error> {
+    let mut refusals = Vec::new();
+    // A program that is just starting looks, half seen, like a connection with somebody outside.
+    for _ in 0..LOOKS {
+        refusals = look(pod, externals)?;
+        if refusals.is_empty() {
+            break;
+        }
+        std::thread::yield_now();
+    }
+    Ok(refusals)
+}
+
+fn look(pod: &dyn Pod, externals: &dyn Externals) -> Result<Vec<Refusal>, Error> {
     let mut objects = Objects::default();
     let mut builder = memory::Builder::new(pod, &mut objects);
     let mut refusals = Vec::new();

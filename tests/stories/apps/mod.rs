@@ -14,7 +14,7 @@ use roam_tests::harness::wait::{self, Limit};
 use serde_json::Value;
 
 use self::figures::Figures;
-use self::list::{APPS, App, Proof};
+use self::list::{App, Proof, apps};
 use crate::desktop::{Key, Screen};
 use crate::kinds::roam;
 
@@ -30,16 +30,16 @@ pub fn tell(only: &[String]) -> Report {
 fn run(only: &[String], report: &mut Report) -> Result<()> {
     let only: Vec<&String> = only.iter().filter(|name| !name.is_empty()).collect();
     for name in &only {
-        ensure!(APPS.iter().any(|app| app.name == *name), "no app is called {name}");
+        ensure!(apps().any(|app| app.name == *name), "no app is called {name}");
     }
     let pictures = pictures()?;
     let lab = LabGuard::up(&["desk", "laptop"], false)?;
-    let (apps, _) = lab.folder_in_home("apps")?;
-    fs::write(apps.join("two-processes.py"), include_str!("two-processes.py"))?;
-    fs::write(apps.join("Swing.java"), include_str!("Swing.java"))?;
+    let (folder, _) = lab.folder_in_home("apps")?;
+    fs::write(folder.join("two-processes.py"), include_str!("two-processes.py"))?;
+    fs::write(folder.join("Swing.java"), include_str!("Swing.java"))?;
     let mut figures = Vec::new();
-    for app in APPS.iter().filter(|app| only.is_empty() || only.iter().any(|name| *name == app.name)) {
-        let result = Ride { lab: &lab, app, apps: &apps, pictures: &pictures }.whole();
+    for app in apps().filter(|app| only.is_empty() || only.iter().any(|name| *name == app.name)) {
+        let result = Ride { lab: &lab, app, folder: &folder, pictures: &pictures }.whole();
         eprintln!("{} {}", if result.is_ok() { "ok    " } else { "FAILED" }, app.name);
         let _gone = roam(&lab, &["stop", app.name]);
         report.add(
@@ -48,7 +48,7 @@ fn run(only: &[String], report: &mut Report) -> Result<()> {
             result.map(|of_app| figures.push(of_app)).map_err(|error| format!("{error:#}")),
         );
     }
-    if only.is_empty() && figures.len() == APPS.len() {
+    if only.is_empty() && figures.len() == apps().count() {
         figures::write(&figures)?;
     }
     lab.down()
@@ -59,7 +59,7 @@ struct Ride<'a> {
     lab: &'a LabGuard,
     app: &'a App,
     /// HOME's `apps`, where the apps write what they are asked for.
-    apps: &'a Path,
+    folder: &'a Path,
     pictures: &'a Path,
 }
 
@@ -103,7 +103,7 @@ impl Ride<'_> {
         let open = app.open.map(|title| source.looks(title).map(|looks| (title, looks))).transpose()?;
         let downtime = self.send(to)?;
         if number == 1 && matches!(app.proof, Proof::Job(_)) {
-            ensure!(!self.apps.join(app.name).exists(), "the job had ended before the first move was over");
+            ensure!(!self.folder.join(app.name).exists(), "the job had ended before the first move was over");
         }
         // An open menu has the keyboard, and a click elsewhere would close it.
         if let Some((title, looked)) = open {
@@ -124,12 +124,12 @@ impl Ride<'_> {
         // Renamed into place: whoever sees the file sees all of it.
         let line = format!("( {job} ) >apps/{name}.new 2>&1; mv apps/{name}.new apps/{name}");
         screen.press(&[Key::Text(&line), Key::Named("Return")])?;
-        wait::for_path(&self.apps.join(format!("{name}.new")), Limit::seconds(30))?;
+        wait::for_path(&self.folder.join(format!("{name}.new")), Limit::seconds(30))?;
         Ok(undisturbed)
     }
 
     fn end_job(&self, undisturbed: &str) -> Result<()> {
-        let file = self.apps.join(self.app.name);
+        let file = self.folder.join(self.app.name);
         wait::for_path(&file, Limit::seconds(120))?;
         let said = fs::read_to_string(&file)?;
         ensure!(said == undisturbed, "the job said {said:?}, undisturbed {undisturbed:?}");
@@ -164,7 +164,7 @@ impl Ride<'_> {
                 self.press(screen, app.after, number)?;
                 let moves = (1..=number).map(|number| each.replace('#', &number.to_string()));
                 let wanted = format!("{first}{}", moves.collect::<String>());
-                let file = self.apps.join(app.name);
+                let file = self.folder.join(app.name);
                 // Some editors end the last line, some do not.
                 wait::for_content(&file, Limit::seconds(30), |text| text.trim_end() == wanted.trim_end())
                     .with_context(|| {

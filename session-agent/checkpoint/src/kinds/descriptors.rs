@@ -106,22 +106,6 @@ pub struct Entry {
 /// # Errors
 /// If /proc can't be read.
 pub fn check(holders: &[Holder], pod: &dyn Pod, externals: &dyn Externals) -> Result<Vec<Refusal>, Error> {
-    let mut refusals = Vec::new();
-    // A connection that is just being made looks, half seen, like one with somebody outside.
-    for _ in 0..LOOKS {
-        refusals = check_once(holders, pod, externals)?;
-        if refusals.is_empty() {
-            break;
-        }
-        std::thread::yield_now();
-    }
-    Ok(refusals)
-}
-
-/// How often a check looks before it refuses.
-const LOOKS: u32 = 3;
-
-fn check_once(holders: &[Holder], pod: &dyn Pod, externals: &dyn Externals) -> Result<Vec<Refusal>, Error> {
     let mut refusals = shared_tables(holders)?;
     let known = gather(holders, pod, externals, true)?;
     for (look, external) in known.looks.iter().zip(&known.externals) {

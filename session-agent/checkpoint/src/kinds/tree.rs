@@ -63,7 +63,8 @@ pub enum Step {
 /// # Errors
 /// A sentence that names the process for which there is no way.
 pub fn plan(nodes: &[Node]) -> Result<Vec<Step>, String> {
-    let mut planner = Planner { nodes, steps: Vec::new(), born: Vec::new(), groups: HashMap::new() };
+    let mut planner =
+        Planner { nodes, steps: Vec::new(), born: Vec::new(), groups: HashMap::new(), orphans: Vec::new() };
     for node in nodes {
         if nodes.iter().filter(|n| n.pid == node.pid).count() != 1 {
             return Err(format!("process {} appears twice", node.pid));
@@ -73,6 +74,7 @@ pub fn plan(nodes: &[Node]) -> Result<Vec<Step>, String> {
         }
     }
     planner.children_of(1, None)?;
+    planner.orphans()?;
     if planner.born.len() != nodes.len() {
         return Err("the process tree has a circle".to_owned());
     }
@@ -86,6 +88,8 @@ struct Planner<'a> {
     born: Vec<i32>,
     /// The group that each process is in at this point of the plan.
     groups: HashMap<i32, i32>,
+    /// Children of roam-init in a session whose leader is nobody's brother of theirs: they come last.
+    orphans: Vec<Node>,
 }
 
 impl Planner<'_> {
@@ -103,9 +107,33 @@ impl Planner<'_> {
         for node in others {
             if Some(node.sid) == session {
                 self.fork(creator_of(parent), node.pid, false, node.exit_signal);
-            } else {
-                self.born_in_other_session(parent, node)?;
+            } else if !self.born_in_other_session(parent, node)? {
+                self.orphans.push(node);
+                continue;
             }
+            self.grow(node, Some(node.sid))?;
+        }
+        Ok(())
+    }
+
+    /// Those whose parent ended and left them to roam-init: a member of the session bears a helper, which bears
+    /// the process and ends.
+    fn orphans(&mut self) -> Result<(), String> {
+        while !self.orphans.is_empty() {
+            let member = |sid: i32| {
+                self.nodes
+                    .iter()
+                    .find(|n| n.sid == sid && n.ended.is_none() && self.born.contains(&n.pid))
+                    .map(|n| n.pid)
+            };
+            let ready = self.orphans.iter().enumerate().find_map(|(i, n)| Some((i, member(n.sid)?)));
+            let Some((index, member)) = ready else { return Err(no_way(&self.orphans[0])) };
+            let node = self.orphans.remove(index);
+            let helper = unused(self.nodes)?;
+            self.fork(member, helper, false, libc::SIGCHLD);
+            self.fork(helper, node.pid, false, node.exit_signal);
+            self.groups.remove(&helper);
+            self.steps.push(Step::Dismiss { pid: helper, parent: member });
             self.grow(node, Some(node.sid))?;
         }
         Ok(())
@@ -130,8 +158,8 @@ impl Planner<'_> {
     }
 
     /// The wanted session is not the parent's: a brother who is in it bears the process, or a helper
-    /// takes the dead leader's place for a moment.
-    fn born_in_other_session(&mut self, parent: i32, node: Node) -> Result<(), String> {
+    /// takes the dead leader's place for a moment. False if it can only be born later, as an orphan.
+    fn born_in_other_session(&mut self, parent: i32, node: Node) -> Result<bool, String> {
         let brother = self.nodes.iter().find(|n| {
             n.ppid == parent && n.sid == node.sid && self.born.contains(&n.pid) && n.ended.is_none()
         });
@@ -139,22 +167,22 @@ impl Planner<'_> {
             // CLONE_PARENT gives the newborn the creator's exit signal.
             if brother.exit_signal == node.exit_signal {
                 self.fork(brother.pid, node.pid, true, node.exit_signal);
-                return Ok(());
+                return Ok(true);
             }
         }
         let leader_lives = self.nodes.iter().any(|n| n.pid == node.sid);
+        if leader_lives && parent == 1 {
+            return Ok(false);
+        }
         if leader_lives || node.sid <= 1 {
-            return Err(format!(
-                "process {} is in session {}, which its parent {} is not in",
-                node.pid, node.sid, node.ppid
-            ));
+            return Err(no_way(&node));
         }
         self.fork(creator_of(parent), node.sid, false, node.exit_signal);
         self.set_sid(node.sid);
         self.fork(node.sid, node.pid, true, node.exit_signal);
         self.groups.remove(&node.sid);
         self.steps.push(Step::Dismiss { pid: node.sid, parent: creator_of(parent) });
-        Ok(())
+        Ok(true)
     }
 
     fn fork(&mut self, creator: i32, pid: i32, as_sibling: bool, exit_signal: i32) {
@@ -215,6 +243,18 @@ impl Planner<'_> {
     }
 }
 
+fn no_way(node: &Node) -> String {
+    format!("process {} is in session {}, which its parent {} is not in", node.pid, node.sid, node.ppid)
+}
+
+/// A number for a helper: nobody's pid, group or session, and far below the holder's.
+fn unused(nodes: &[Node]) -> Result<i32, String> {
+    (2..20_000)
+        .rev()
+        .find(|id| nodes.iter().all(|n| ![n.pid, n.pgid, n.sid].contains(id)))
+        .ok_or_else(|| "all process numbers are taken".to_owned())
+}
+
 /// The stub that clones children of this parent.
 fn creator_of(parent: i32) -> i32 {
     if parent == 1 { 0 } else { parent }
@@ -259,6 +299,7 @@ mod tests {
                 Step::Dismiss { pid, parent } => {
                     let ppid = all.remove(&pid).unwrap().0;
                     assert_eq!(ppid, if parent == 0 { 1 } else { parent });
+                    all.values_mut().filter(|p| p.0 == pid).for_each(|p| p.0 = 1);
                 }
             }
         }
@@ -297,6 +338,19 @@ mod tests {
     #[test]
     fn an_orphan_of_a_living_session() {
         check(&[node(5, 1, 5, 5), node(9, 1, 9, 5)]);
+    }
+
+    #[test]
+    fn orphans_of_a_session_that_lives_elsewhere() {
+        // A terminal (5), the editor in it (6), and two that it left behind, one with a child.
+        check(&[
+            node(5, 1, 5, 5),
+            node(6, 5, 6, 6),
+            node(18, 1, 18, 6),
+            node(19, 1, 6, 6),
+            node(20, 18, 18, 6),
+            node(19_999, 6, 6, 6),
+        ]);
     }
 
     #[test]
