@@ -6,6 +6,7 @@ use roam_api::error::Refusal;
 use roam_sys::batch::{Batch, Done, RetOf};
 use roam_sys::borrowed::Borrowed;
 use roam_sys::inject::{Area, InjectError, rest};
+use roam_sys::limits::Raised;
 use roam_sys::procfs::{maps, status};
 use roam_sys::ptrace::Stop;
 use roam_sys::runs::Run;
@@ -14,6 +15,7 @@ use crate::error::Error;
 use crate::freeze::{Frozen, FrozenProcess, list};
 use crate::image::{Clocks, Image};
 use crate::kinds::descriptors::{self, Holder};
+use crate::kinds::ipc;
 use crate::kinds::locks::{self, Place};
 use crate::kinds::memory;
 use crate::kinds::memory_send::{Access, Sender};
@@ -21,8 +23,8 @@ use crate::kinds::memory_settings;
 use crate::kinds::private_files;
 use crate::kinds::process::{self, ProcessState};
 use crate::kinds::sharing;
-use crate::kinds::sysv;
 use crate::kinds::threads;
+use crate::kinds::timers;
 use crate::kinds::tree::{self, Node};
 use crate::objects::Objects;
 use crate::pages::{Layout, PAGE, PageSink, PageStats};
@@ -97,6 +99,16 @@ fn look(pod: &dyn Pod, externals: &dyn Externals) -> Result<Vec<Refusal>, Error>
                 "Start the program without its sandbox.",
             );
             continue;
+        }
+        if roam_sys::procfs::threads(host).is_ok_and(|threads| threads.len() > 1)
+            && timers::any_of_a_thread(
+                &roam_sys::procfs::read(&format!("/proc/{host}/timers")).unwrap_or_default(),
+            )
+        {
+            refuse(
+                "it has a timer on the CPU time of one of its threads, and the kernel does not say of which",
+                "Let the program delete the timer, then try again.",
+            );
         }
         // One that ends has no root any more.
         let root = std::fs::read_link(format!("/proc/{host}/root"));
@@ -178,10 +190,15 @@ impl Frozen {
             return Err(Error::Refused(refusals));
         }
         let private = private_files::capture(pod, &mut objects)?;
-        if let Some(first) = self.living().next() {
-            ask_alone(first, sysv::ask)
-                .and_then(|(asked, done)| sysv::register(&asked, &done, &mut objects))?;
-        }
+        let (ipc, unattached, helper) = match self.living().next() {
+            Some(first) => {
+                let _raised = Raised::take(first.host, &[libc::RLIMIT_NOFILE]);
+                let (asked, done) = ask_alone(first, ipc::ask)?;
+                ipc::capture((&asked, &done), self, pod, &mut objects)?
+            }
+            None => Default::default(),
+        };
+        self.helper = helper;
         // Descriptors before memory: they know the true size of the objects that are mapped as well.
         let descriptors = descriptors::capture(&holders, pod, externals, &mut objects)?;
         let mut builder = memory::Builder::new(pod, &mut objects);
@@ -191,15 +208,36 @@ impl Frozen {
         if !builder.refusals.is_empty() {
             return Err(Error::Refused(builder.refusals));
         }
-        let (mut layout, views) = builder.finish();
+        let (mut layout, mut views) = builder.finish();
+        views.extend(unattached);
         layout.private = private;
-        let processes =
+        let mut processes =
             self.living().map(|p| capture_process(self, p, &layout)).collect::<Result<Vec<_>, _>>()?;
         self.locks = locks::all(&descriptors);
+        for process in &mut processes {
+            self.ask_of_stop(process)?;
+        }
         self.objects = objects;
         self.views = views;
         let clocks = clocks(pod)?;
-        Ok(Image { layout, processes, descriptors, clocks })
+        Ok(Image { layout, processes, descriptors, ipc, clocks })
+    }
+
+    /// Whether the parent of a stopped process has been told, which only it can ask.
+    fn ask_of_stop(&self, process: &mut ProcessState) -> Result<(), Error> {
+        let Some(stopped) = &mut process.stopped else { return Ok(()) };
+        let parent = self.living().find(|p| p.node.pid == process.pid).map(|p| p.node.ppid);
+        let Some(parent) = self.living().find(|p| Some(p.node.pid) == parent) else { return Ok(()) };
+        let (info, done) = ask_alone(parent, |batch| {
+            let info = batch.room(128);
+            let how = libc::WSTOPPED | libc::WNOHANG | libc::WNOWAIT;
+            let wait = [libc::P_PID.into(), process.pid.into(), info.into(), how.into(), 0.into()];
+            batch.may("asking whether a stop was told", libc::SYS_waitid, &wait);
+            info
+        })?;
+        // si_pid stays zero where there is nothing to tell.
+        stopped.told = done.u32(info.skip(16)) == 0;
+        Ok(())
     }
 
     /// Sends the memory of the captured session: all of it, or what was written since the tracker last
@@ -320,7 +358,10 @@ impl Frozen {
 }
 
 /// Has the leader of a frozen process answer a batch of questions.
-fn ask_alone<T>(process: &FrozenProcess, ask: impl FnOnce(&mut Batch) -> T) -> Result<(T, Done), Error> {
+pub(crate) fn ask_alone<T>(
+    process: &FrozenProcess,
+    ask: impl FnOnce(&mut Batch) -> T,
+) -> Result<(T, Done), Error> {
     let pid = process.node.pid;
     let io = |e: std::io::Error| Error::system(format!("asking process {pid}"), e);
     let inject = |e| inject_error(pid, e);
@@ -332,13 +373,19 @@ fn ask_alone<T>(process: &FrozenProcess, ask: impl FnOnce(&mut Batch) -> T) -> R
         let room = batch.encoded_len() as u64 + 4096;
         // A session that is held has a SIGSTOP waiting.
         borrowed.take_stop().map_err(inject)?;
-        let area = borrowed.install(room).map_err(inject)?;
+        let area = install(process, &borrowed, room).map_err(inject)?;
         let done = borrowed.run(area, &batch).map_err(inject);
         borrowed.remove(area).map_err(inject)?;
         Ok((asked, done?))
     })();
     borrowed.give_back().map_err(io)?;
     answer
+}
+
+/// Maps room for injected calls, where the program's own limits leave none above them.
+fn install(process: &FrozenProcess, borrowed: &Borrowed, room: u64) -> Result<Area, InjectError> {
+    let _raised = Raised::take(process.host, &[libc::RLIMIT_AS, libc::RLIMIT_DATA]);
+    borrowed.install(room)
 }
 
 fn inject_error(pid: i32, error: InjectError) -> Error {
@@ -364,7 +411,7 @@ fn capture_process(frozen: &Frozen, process: &FrozenProcess, layout: &Layout) ->
         .ok_or(Error::Vanished { pid, during: "the freeze" })?;
     let borrowed = Borrowed::take(leader, process.host).map_err(io)?;
     let result = (|| {
-        let area = borrowed.install(64 << 10).map_err(inject)?;
+        let area = install(process, &borrowed, 64 << 10).map_err(inject)?;
         let answers = (|| {
             let locked = locked_by_itself(process, area).map_err(io)?;
             let mut batch = Batch::new();

@@ -18,6 +18,7 @@ use roam_sys::ptrace::{FOLLOW, Stop, Tracee};
 
 use crate::error::Error;
 use crate::kinds::dumpable;
+use crate::kinds::helper::Helper;
 use crate::kinds::locks::Place;
 use crate::kinds::memory::ObjectViews;
 use crate::kinds::syscalls::{self, Resume, Waits};
@@ -72,6 +73,8 @@ pub struct Frozen {
     pub(crate) views: ObjectViews,
     /// The file locks that it had when it was captured.
     pub(crate) locks: Vec<Place>,
+    /// Through which some of the views go.
+    pub(crate) helper: Option<Helper>,
     released: bool,
 }
 
@@ -114,8 +117,9 @@ pub fn freeze(pod: &dyn Pod) -> Result<Frozen, Error> {
     match stopper.stop_all(pod).and_then(|()| stopper.describe()) {
         Ok(processes) => {
             let (objects, views) = (Objects::default(), ObjectViews::default());
-            let locks = Vec::new();
-            let mut frozen = Frozen { processes, waits, since, objects, views, locks, released: false };
+            let (locks, helper) = (Vec::new(), None);
+            let mut frozen =
+                Frozen { processes, waits, since, objects, views, locks, helper, released: false };
             // An error lets everything go on.
             frozen.processes.iter_mut().try_for_each(dumpable::open)?;
             Ok(frozen)
@@ -431,6 +435,7 @@ impl Frozen {
     /// Ends every process without letting it run another instruction.
     pub fn kill(mut self) {
         self.released = true;
+        self.helper = None;
         for process in self.living() {
             // SIGKILL needs no detach, and reaches stopped tracees.
             let _ = nix::sys::signal::kill(Pid::from_raw(process.host), nix::sys::signal::Signal::SIGKILL);
@@ -444,6 +449,7 @@ impl Frozen {
         if std::mem::replace(&mut self.released, true) {
             return;
         }
+        self.helper = None;
         for process in &self.processes {
             dumpable::close(process);
             for thread in &process.threads {

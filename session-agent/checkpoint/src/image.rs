@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::kinds::descriptors::Descriptors;
+use crate::kinds::ipc::Ipc;
 use crate::kinds::process::ProcessState;
 use crate::pages::Layout;
 
@@ -18,6 +19,8 @@ pub struct Image {
     pub processes: Vec<ProcessState>,
     /// What they hold open.
     pub descriptors: Descriptors,
+    /// System V semaphores and message queues.
+    pub ipc: Ipc,
     /// The pod's clocks at the freeze.
     pub clocks: Clocks,
 }

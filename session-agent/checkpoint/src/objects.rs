@@ -47,6 +47,18 @@ pub enum ObjectKind {
     },
 }
 
+impl ObjectKind {
+    /// Whether what was made for the one serves for the other.
+    #[must_use]
+    pub fn is_made_like(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Memfd { name, .. }, Self::Memfd { name: other, .. }) => name == other,
+            (Self::Unlinked { path, .. }, Self::Unlinked { path: other, .. }) => path == other,
+            _ => self == other,
+        }
+    }
+}
+
 /// One object of the image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Object {

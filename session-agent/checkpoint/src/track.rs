@@ -15,6 +15,7 @@ use nix::unistd::Pid;
 use roam_sys::borrowed::Borrowed;
 use roam_sys::descriptor::{pidfd_getfd, pidfd_open};
 use roam_sys::inject::InjectError;
+use roam_sys::limits::Raised;
 use roam_sys::runs::{self, Run, push};
 use roam_sys::uffd::{self, WriteTracker};
 
@@ -224,6 +225,7 @@ fn install(process: &FrozenProcess) -> Result<WriteTracker, Error> {
         Error::system(format!("tracking the writes of process {pid}"), std::io::Error::other(e.to_string()))
     };
     let leader = process.threads[0].tracee;
+    let _raised = Raised::take(process.host, &[libc::RLIMIT_NOFILE]);
     let borrowed = Borrowed::take(leader, process.host).map_err(io)?;
     let made = (|| -> Result<OwnedFd, Error> {
         let fd = roam_sys::inject::must(

@@ -73,6 +73,8 @@ pub enum Shared {
     Memory = 1,
     /// Working directory, root and umask (CLONE_FS).
     Folders = 3,
+    /// What is undone of System V semaphore operations (CLONE_SYSVSEM); also neither has anything.
+    Undo = 6,
 }
 
 /// Orders what two tasks have of a sort; `Equal` means that they share it.

@@ -13,6 +13,7 @@
 //! | [`inject`] | system calls made in a traced process |
 //! | [`limits`] | resource limits |
 //! | [`memory`] | another process's memory |
+//! | [`message_queue`] | POSIX message queues |
 //! | [`multicast`] | groups of the loop |
 //! | [`namespaces`] | the walls of a pod |
 //! | [`pagemap`] | which pages a process has, and which it wrote |
@@ -41,6 +42,7 @@ pub mod inject;
 pub mod limits;
 pub mod mapped;
 pub mod memory;
+pub mod message_queue;
 pub mod multicast;
 pub mod namespaces;
 pub mod pagemap;

@@ -118,6 +118,54 @@ pub fn set_packets(master: BorrowedFd<'_>, on: bool) -> io::Result<()> {
     set_number(master, libc::TIOCPKT, on.into())
 }
 
+/// What may be done with output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flow {
+    /// TCOOFF: hold it back.
+    Hold,
+    /// TCOON.
+    LetGo,
+}
+
+/// tcflow(3) on a slave.
+///
+/// # Errors
+/// As ioctl(2).
+pub fn flow(slave: BorrowedFd<'_>, what: Flow) -> io::Result<()> {
+    let action = if what == Flow::Hold { libc::TCOOFF } else { libc::TCOON };
+    // SAFETY: TCXONC takes a number.
+    check(unsafe { libc::ioctl(slave.as_raw_fd(), libc::TCXONC, action) }.into()).map(drop)
+}
+
+/// A queue of a terminal, as its slave sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Queue {
+    /// Typed and not read.
+    Input,
+    /// Written and not shown.
+    Output,
+}
+
+/// tcflush(3) on a slave.
+///
+/// # Errors
+/// As ioctl(2).
+pub fn flush(slave: BorrowedFd<'_>, queue: Queue) -> io::Result<()> {
+    let which = if queue == Queue::Input { libc::TCIFLUSH } else { libc::TCOFLUSH };
+    // SAFETY: TCFLSH takes a number.
+    check(unsafe { libc::ioctl(slave.as_raw_fd(), libc::TCFLSH, which) }.into()).map(drop)
+}
+
+/// Forbids further opening of a terminal, or allows it.
+///
+/// # Errors
+/// As ioctl(2).
+pub fn set_exclusive(slave: BorrowedFd<'_>, on: bool) -> io::Result<()> {
+    let request = if on { libc::TIOCEXCL } else { libc::TIOCNXCL };
+    // SAFETY: both requests take nothing.
+    check(unsafe { libc::ioctl(slave.as_raw_fd(), request) }.into()).map(drop)
+}
+
 /// Opens the slave of a master, wherever /dev/pts lies.
 ///
 /// # Errors

@@ -24,6 +24,7 @@ use super::build::{Build, EpollEntry};
 use super::external;
 use super::gather::{Capture, Known, gather};
 use super::locks::{self, Held, Owner};
+use super::message_queue;
 use super::open_file::{FileId, Kind, Look, Stop};
 use super::regular;
 use super::unix_queue;
@@ -51,6 +52,8 @@ pub struct Descriptors {
     pub files: Vec<OpenFile>,
     /// One table for each process.
     pub tables: Vec<Table>,
+    /// POSIX message queues, open or not.
+    pub queues: Vec<message_queue::Queue>,
 }
 
 /// An open file.
@@ -108,6 +111,7 @@ pub struct Entry {
 pub fn check(holders: &[Holder], pod: &dyn Pod, externals: &dyn Externals) -> Result<Vec<Refusal>, Error> {
     let mut refusals = shared_tables(holders)?;
     let known = gather(holders, pod, externals, true)?;
+    refusals.extend(message_queue::check_named(&known)?);
     for (look, external) in known.looks.iter().zip(&known.externals) {
         if external.is_some() {
             continue;
@@ -134,8 +138,10 @@ pub fn capture(
 ) -> Result<Descriptors, Error> {
     let mut refusals = shared_tables(holders)?;
     let mut known = gather(holders, pod, externals, false)?;
-    let queues = unix_queue::peek_all(&mut known, externals)?;
-    let mut at = Capture::new(known, objects, queues);
+    let unix_queues = unix_queue::peek_all(&mut known, externals)?;
+    let mut at = Capture::new(known, objects, unix_queues);
+    let (queues, inodes) = message_queue::capture_all(&at.known)?;
+    at.queue_inodes = inodes;
     let mut files = Vec::with_capacity(at.known.looks.len());
     for id in 0..at.known.looks.len() {
         let look = Rc::clone(&at.known.looks[id]);
@@ -179,7 +185,7 @@ pub fn capture(
         let entries = entries.iter().map(entry).collect();
         tables.push(Table { pid: holder.pid, name: holder.name.clone(), entries, locks: of_process });
     }
-    Ok(Descriptors { files, tables })
+    Ok(Descriptors { files, tables, queues })
 }
 
 /// Says which open files this machine does not have as the image needs them. Nothing is made.
@@ -223,6 +229,7 @@ pub fn restore(
 ) -> Result<(), Error> {
     validate(image)?;
     verify(image, pod)?;
+    message_queue::restore(&image.queues, stubs)?;
     let mut at = Build::new(image, stubs, slots, pod, externals)?;
     let files = || image.files.iter().enumerate().map(|(i, file)| (FileId(i as u32), file));
     for (id, file) in files() {
@@ -249,7 +256,8 @@ pub fn restore(
     for table in &image.tables {
         split(table, std::mem::take(&mut entries), &mut at)?;
     }
-    at.clear()
+    at.clear()?;
+    message_queue::finish(&image.queues, stubs)
 }
 
 /// Numbers and references of an image lie within it.

@@ -68,13 +68,15 @@ pub struct Capture<'a> {
     firsts: HashMap<(u64, u64), FileId>,
     /// What is queued in unix sockets.
     pub queues: HashMap<FileId, Vec<Message>>,
+    /// Device and inode of each POSIX message queue.
+    pub queue_inodes: Vec<(u64, u64)>,
     scratch: Option<(OwnedFd, OwnedFd, i32)>,
 }
 
 impl<'a> Capture<'a> {
     /// Begins a capture.
     pub fn new(known: Known<'a>, objects: &'a mut Objects, queues: HashMap<FileId, Vec<Message>>) -> Self {
-        Self { known, objects, firsts: HashMap::new(), queues, scratch: None }
+        Self { known, objects, firsts: HashMap::new(), queues, queue_inodes: Vec::new(), scratch: None }
     }
 
     /// An empty pipe of at least this size, to be left empty: its reading and its writing end.

@@ -117,7 +117,7 @@ impl<'a> Builder<'a> {
             } else {
                 let refused = traits.refused().map(|(reason, remedy)| (reason.to_owned(), remedy.to_owned()));
                 match refused.map_or_else(|| self.backing(&source, area), Err) {
-                    Ok(backing) => Some(backing),
+                    Ok(backing) => backing,
                     Err((reason, remedy)) => {
                         self.refusals.push(Refusal {
                             process: name.to_owned(),
@@ -154,11 +154,12 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    fn backing(&mut self, source: &Source<'_>, area: &Area) -> Result<Backing, (String, String)> {
+    /// What stands behind an area; none if it is not carried in this round.
+    fn backing(&mut self, source: &Source<'_>, area: &Area) -> Result<Option<Backing>, (String, String)> {
         let no = |reason: &str, remedy: &str| (reason.to_owned(), remedy.to_owned());
         let name = area.name.as_slice();
         if area.inode == 0 && !area.shared && !name.starts_with(b"/") {
-            return Ok(Backing::Anonymous);
+            return Ok(Some(Backing::Anonymous));
         }
         let deleted = name.strip_suffix(b" (deleted)");
         if let Some(path) = deleted {
@@ -166,24 +167,19 @@ impl<'a> Builder<'a> {
                 ObjectKind::Memfd { name: memfd.to_vec(), seals: 0 }
             } else if path == b"/dev/zero" {
                 if !area.shared {
-                    return Ok(Backing::Anonymous);
+                    return Ok(Some(Backing::Anonymous));
                 }
                 ObjectKind::Memfd { name: Vec::new(), seals: 0 }
-            } else if let Some(key) = path.strip_prefix(b"/SYSV") {
-                let key = u32::from_str_radix(&String::from_utf8_lossy(key), 16).unwrap_or(0);
-                if area.offset != 0 {
-                    return Err(no(
-                        "a part of System V shared memory can't be carried",
-                        "Restart the program.",
-                    ));
-                }
-                // The inode of a segment is its id. Its true size is known already.
-                let segment = Object {
-                    kind: ObjectKind::SysV { shmid: area.inode as i32, key: key as i32, mode: 0o600 },
-                    size: area.len(),
-                };
-                let id = self.objects.register(sysv::DEVICE, area.inode, segment, None);
-                return Ok(Backing::Object { object: id, offset: 0 });
+            } else if path.starts_with(b"/SYSV") {
+                // The inode of a segment is its id. All are registered once the session is frozen; before, too
+                // little is known to make them.
+                let Some(object) = self.objects.find(sysv::DEVICE, area.inode) else { return Ok(None) };
+                return Ok(Some(Backing::Object { object, offset: area.offset }));
+            } else if path == b"/[aio]" {
+                return Err(no(
+                    "it is a context of asynchronous I/O (io_setup), and the kernel does not say what is under way in it",
+                    "Start the program without native asynchronous I/O.",
+                ));
             } else if path.starts_with(b"/[") || path.starts_with(b"[") {
                 return Err(no(
                     "this kind of memory can't be carried yet",
@@ -192,13 +188,14 @@ impl<'a> Builder<'a> {
             } else {
                 ObjectKind::Unlinked { path: path.to_vec(), mode: None }
             };
-            return Ok(self.unnamed(source, area, kind));
+            return Ok(Some(self.unnamed(source, area, kind)));
         }
         if name.starts_with(b"[anon_shmem:") {
-            return Ok(self.unnamed(source, area, ObjectKind::Memfd { name: Vec::new(), seals: 0 }));
+            let kind = ObjectKind::Memfd { name: Vec::new(), seals: 0 };
+            return Ok(Some(self.unnamed(source, area, kind)));
         }
         if name == b"/dev/zero" && !area.shared {
-            return Ok(Backing::Anonymous);
+            return Ok(Some(Backing::Anonymous));
         }
         if !name.starts_with(b"/") || name.starts_with(b"/dev/") && !name.starts_with(b"/dev/shm/") {
             return Err(no(
@@ -206,7 +203,7 @@ impl<'a> Builder<'a> {
                 "Programs that need a device (graphics card, sound card) can't be moved; try the program's own setting for doing without.",
             ));
         }
-        self.file(source, area).map_err(|e| {
+        self.file(source, area).map(Some).map_err(|e| {
             no(
                 &format!("the mapped file can't be read: {e}"),
                 "Check the file's permissions, or restart the program.",

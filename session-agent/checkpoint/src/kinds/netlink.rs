@@ -53,16 +53,15 @@ impl OpenFileKind for State {
     }
 
     fn check(look: &Look, _known: &Known<'_>) -> Result<(), Stop> {
-        protocol(look).map(drop)
+        protocol(look)?;
+        unread(look)
     }
 
     fn capture(look: &Look, _at: &mut Capture<'_>) -> Result<Self, Stop> {
         let failed = |e| Error::system("looking at a netlink socket", e);
         let fd = look.file.as_fd();
         let protocol = protocol(look)?;
-        if socket::peek(fd, 1).is_ok_or_truncated() {
-            return Err(Stop::cannot("it has not read yet what the kernel told it", REMEDY));
-        }
+        unread(look)?;
         let kind = socket::option(fd, libc::SOL_SOCKET, libc::SO_TYPE).map_err(failed)?;
         // struct sockaddr_nl: family, padding, port, groups.
         let name = socket::own_name(fd).map_err(failed)?;
@@ -120,6 +119,13 @@ impl OpenFileKind for State {
     fn finish(&self, _id: FileId, _at: &mut Build<'_>) -> Result<(), Error> {
         Ok(())
     }
+}
+
+fn unread(look: &Look) -> Result<(), Stop> {
+    if socket::peek(look.file.as_fd(), 1).is_ok_or_truncated() {
+        return Err(Stop::cannot("it has not read yet what the kernel told it", REMEDY));
+    }
+    Ok(())
 }
 
 /// AF_* of a socket.

@@ -199,6 +199,8 @@ kinds! {
     Inet => super::inet::State,
     /// A watcher of files.
     Inotify => super::inotify::State,
+    /// A POSIX message queue.
+    MessageQueue => super::message_queue::State,
     /// A file that lies in memory only: memfd, unlinked files.
     Memory => super::memory_file::State,
     /// A file that the kernel makes up: /proc, /sys.

@@ -19,6 +19,8 @@ const PR_SET_PDEATHSIG: i32 = 1;
 const PR_GET_PDEATHSIG: i32 = 2;
 const PR_GET_DUMPABLE: i32 = 3;
 const PR_SET_DUMPABLE: i32 = 4;
+const PR_GET_KEEPCAPS: i32 = 7;
+const PR_SET_KEEPCAPS: i32 = 8;
 const PR_SET_MM: i32 = 35;
 const PR_SET_MM_MAP: i32 = 14;
 const PR_SET_CHILD_SUBREAPER: i32 = 36;
@@ -53,8 +55,8 @@ pub struct ProcessState {
     pub limits: Vec<(u64, u64)>,
     /// prctl settings.
     pub settings: Settings,
-    /// The job-control signal that stopped it, if it is stopped.
-    pub stopped_by: Option<i32>,
+    /// Its stop by job control, if it is stopped.
+    pub stopped: Option<Stopped>,
     /// It runs under Roam's own seccomp filter.
     pub filtered: bool,
     /// no_new_privs.
@@ -63,6 +65,15 @@ pub struct ProcessState {
     pub oom_score_adj: i32,
     /// coredump_filter.
     pub core_filter: Option<u32>,
+}
+
+/// A stop by job control.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stopped {
+    /// The signal that did it.
+    pub signal: i32,
+    /// Its parent has waited for it, and is not to be told again.
+    pub told: bool,
 }
 
 /// What a process runs, for PR_SET_MM_MAP.
@@ -101,6 +112,8 @@ pub struct Settings {
     pub child_subreaper: i32,
     /// PR_SET_THP_DISABLE.
     pub no_huge_pages: i32,
+    /// PR_SET_KEEPCAPS.
+    pub keep_capabilities: i32,
 }
 
 /// Questions to the process, for its main thread to answer.
@@ -112,6 +125,7 @@ pub struct Asked {
     dumpable: RetOf,
     child_subreaper: Data,
     no_huge_pages: RetOf,
+    keep_capabilities: RetOf,
 }
 
 /// Adds the questions to a batch.
@@ -148,6 +162,7 @@ pub fn ask(process: &FrozenProcess, batch: &mut Batch) -> Result<Asked, Error> {
         dumpable: plain(batch, PR_GET_DUMPABLE),
         child_subreaper: get(batch, PR_GET_CHILD_SUBREAPER),
         no_huge_pages: plain(batch, PR_GET_THP_DISABLE),
+        keep_capabilities: plain(batch, PR_GET_KEEPCAPS),
     })
 }
 
@@ -213,8 +228,13 @@ pub fn capture(
             dumpable: process.dumpable.unwrap_or(done.ret(asked.dumpable) as i32),
             child_subreaper: done.u32(asked.child_subreaper) as i32,
             no_huge_pages: done.ret(asked.no_huge_pages) as i32,
+            keep_capabilities: done.ret(asked.keep_capabilities) as i32,
         },
-        stopped_by: process.threads.iter().find_map(|t| t.stopped_by),
+        stopped: process
+            .threads
+            .iter()
+            .find_map(|t| t.stopped_by)
+            .map(|signal| Stopped { signal, told: true }),
         filtered: process.status.seccomp_filters > 0,
         no_new_privs: process.status.no_new_privs,
         oom_score_adj: oom,
@@ -326,6 +346,7 @@ pub fn restore_last(state: &ProcessState, batch: &mut Batch) {
     };
     set(batch, PR_SET_CHILD_SUBREAPER, state.settings.child_subreaper);
     set(batch, PR_SET_THP_DISABLE, state.settings.no_huge_pages);
+    set(batch, PR_SET_KEEPCAPS, state.settings.keep_capabilities);
     set(batch, PR_SET_PDEATHSIG, state.settings.parent_death_signal);
     signals::restore_pending(&state.pending, state.pid, None, batch);
     timers::restore_interval(&state.timers, batch);

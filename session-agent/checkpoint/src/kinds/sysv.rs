@@ -1,64 +1,62 @@
-//! System V shared memory: segments under the ids that programs hold.
+//! System V shared memory: segments under the ids that programs hold, attached or not, locked, or marked
+//! for removal.
 //!
-//! Ids are kept by telling the kernel which to give next (/proc/sys/kernel/shm_next_id). A segment that
-//! nobody has attached is refused: its content could only be read by attaching it, which programs
-//! can see.
+//! A part of a segment that is mapped (the rest was unmapped, or has another protection) stays a part of
+//! the same attachment, so that shmdt(2) finds all of it.
+//!
+//! What differs afterwards: creator's and last user's pid and the times, which no call can set.
 
-use roam_api::error::Refusal;
-use roam_sys::batch::{Batch, Data, Done, RetOf};
+use roam_sys::batch::{Batch, Done, RetOf};
+use roam_sys::procfs::smaps::VmFlags;
 
+use super::helper::Helper;
+use super::ipc::{self, check_id, column, lines, want_id};
 use crate::error::Error;
-use crate::objects::{Object, ObjectKind, Objects};
-use crate::pages::Mapping;
+use crate::objects::{Object, ObjectId, ObjectKind, Objects};
+use crate::pages::{Backing, Mapping, PAGE};
+use crate::restore::stub::Stub;
 
 /// What stands for the device of segments among objects; their inode is their id.
 pub const DEVICE: u64 = u64::MAX;
 /// The segment goes with its last user.
 pub const SHM_DEST: u32 = 0o1000;
-/// Text of /proc/sysvipc/shm that is read; a line a segment.
-const MOST: usize = 64 << 10;
+/// Its memory is locked.
+const SHM_LOCKED: u32 = 0o2000;
 
-/// The question, asked in a process of the pod: the list is of the asker's namespace.
-pub struct Asked {
-    text: Data,
-    got: RetOf,
+/// A segment that nobody has attached.
+#[derive(Debug)]
+pub struct Unattached {
+    /// As what it travels.
+    pub object: ObjectId,
+    shmid: i32,
+    /// In bytes.
+    pub size: u64,
 }
 
-/// Adds the question to a batch.
-pub fn ask(batch: &mut Batch) -> Asked {
-    let path = batch.c_string(b"/proc/sysvipc/shm");
-    let text = batch.room(MOST);
-    let file = batch.may(
-        "opening the list of System V shared memory",
-        libc::SYS_openat,
-        &[libc::AT_FDCWD.into(), path.into(), (libc::O_RDONLY | libc::O_CLOEXEC).into()],
-    );
-    let got = batch.may("reading it", libc::SYS_read, &[file.into(), text.into(), MOST.into()]);
-    batch.may("closing it", libc::SYS_close, &[file.into()]);
-    Asked { text, got }
-}
-
-/// Registers every segment.
-///
-/// # Errors
-/// [`Error::Refused`] for one that nobody has attached.
-pub fn register(asked: &Asked, done: &Done, objects: &mut Objects) -> Result<(), Error> {
-    let len = usize::try_from(done.ret(asked.got)).unwrap_or(0);
-    let text = String::from_utf8_lossy(&done.bytes(asked.text)[..len]).into_owned();
-    for segment in parse(&text) {
-        if segment.attached == 0 {
-            return Err(Error::Refused(vec![Refusal {
-                process: "session".to_owned(),
-                pid: 0,
-                what: format!("System V shared memory {}", segment.shmid),
-                reason: "no process has it attached".to_owned(),
-                remedy: "Remove it with ipcrm, or end the program that left it behind.".to_owned(),
-            }]));
-        }
+/// Registers every segment of the list; returns those that nobody has attached.
+pub fn register(text: &str, objects: &mut Objects) -> Vec<Unattached> {
+    let mut unattached = Vec::new();
+    for segment in parse(text) {
         let kind = ObjectKind::SysV { shmid: segment.shmid, key: segment.key, mode: segment.mode };
         objects.replace(DEVICE, segment.shmid as u64, Object { kind, size: segment.size });
+        if segment.attached == 0
+            && let Some(object) = objects.find(DEVICE, segment.shmid as u64)
+        {
+            unattached.push(Unattached { object, shmid: segment.shmid, size: segment.size });
+        }
     }
-    Ok(())
+    unattached
+}
+
+/// Attaches a segment in the helper, for reading it there.
+///
+/// # Errors
+/// If it can't.
+pub fn attach_in_helper(segment: &Unattached, helper: &mut Helper) -> Result<u64, Error> {
+    let mut batch = Batch::new();
+    let attach = [segment.shmid.into(), 0.into(), libc::SHM_RDONLY.into()];
+    let address = batch.must("attaching shared memory", libc::SYS_shmat, &attach);
+    Ok(helper.run(&batch)?.ret(address) as u64)
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -71,16 +69,14 @@ struct Segment {
 }
 
 fn parse(text: &str) -> Vec<Segment> {
-    text.lines()
-        .skip(1)
-        .filter_map(|line| {
-            let words: Vec<&str> = line.split_ascii_whitespace().collect();
+    lines(text)
+        .filter_map(|words| {
             Some(Segment {
-                key: words.first()?.parse::<i64>().ok()? as i32,
-                shmid: words.get(1)?.parse().ok()?,
-                mode: u32::from_str_radix(words.get(2)?, 8).ok()?,
-                size: words.get(3)?.parse().ok()?,
-                attached: words.get(6)?.parse().ok()?,
+                key: ipc::key(&words)?,
+                shmid: column(&words, 1)?,
+                mode: ipc::mode(&words)?,
+                size: column(&words, 3)?,
+                attached: column(&words, 6)?,
             })
         })
         .collect()
@@ -94,20 +90,7 @@ pub struct Made {
 
 /// Adds the calls that make a segment in the holder and attach it there.
 pub fn restore(shmid: i32, key: i32, mode: u32, size: u64, batch: &mut Batch) -> Made {
-    let path = batch.c_string(b"/proc/sys/kernel/shm_next_id");
-    let file = batch.must(
-        "asking for a shared memory id",
-        libc::SYS_openat,
-        &[libc::AT_FDCWD.into(), path.into(), (libc::O_WRONLY | libc::O_CLOEXEC).into()],
-    );
-    let text = shmid.to_string();
-    let number = batch.data(text.as_bytes());
-    batch.must(
-        "asking for a shared memory id",
-        libc::SYS_write,
-        &[file.into(), number.into(), text.len().into()],
-    );
-    batch.must("asking for a shared memory id", libc::SYS_close, &[file.into()]);
+    want_id("shm", shmid, batch);
     let flags = libc::IPC_CREAT | libc::IPC_EXCL | (mode & 0o777) as i32;
     let got = batch.must("making shared memory", libc::SYS_shmget, &[key.into(), size.into(), flags.into()]);
     let address = batch.must("attaching shared memory", libc::SYS_shmat, &[got.into(), 0.into(), 0.into()]);
@@ -120,27 +103,109 @@ impl Made {
     /// # Errors
     /// If the kernel gave another id.
     pub fn check(&self, done: &Done, shmid: i32) -> Result<u64, Error> {
-        if done.ret(self.got) != i64::from(shmid) {
-            return Err(Error::Image(format!("the kernel did not give shared memory the id {shmid}")));
-        }
+        check_id(done, self.got, shmid)?;
         Ok(done.ret(self.address) as u64)
     }
 }
 
-/// Adds the call that attaches a segment where the process had it.
-pub fn attach(shmid: i32, mapping: &Mapping, batch: &mut Batch) {
-    let mut flags = 0;
-    if mapping.prot & libc::PROT_WRITE == 0 {
-        flags |= libc::SHM_RDONLY;
+/// Adds what a segment gets once everybody has it attached.
+pub fn finish(shmid: i32, mode: u32, batch: &mut Batch) {
+    if mode & SHM_LOCKED != 0 {
+        // The limit of locked memory is this machine's to set; the program runs without, too.
+        let lock = [shmid.into(), libc::SHM_LOCK.into(), 0.into()];
+        batch.may("locking shared memory", libc::SYS_shmctl, &lock);
     }
-    if mapping.prot & libc::PROT_EXEC != 0 {
-        flags |= libc::SHM_EXEC;
+    if mode & SHM_DEST != 0 {
+        let remove = [shmid.into(), libc::IPC_RMID.into(), 0.into()];
+        batch.must("marking shared memory for removal", libc::SYS_shmctl, &remove);
     }
-    batch.must(
-        "attaching shared memory",
-        libc::SYS_shmat,
-        &[shmid.into(), mapping.start.into(), flags.into()],
-    );
+}
+
+/// One attachment of a process: the parts of a segment that are mapped as one shmat(2) left them.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Attachment<'a> {
+    object: ObjectId,
+    /// Where the whole segment would begin.
+    base: u64,
+    /// Its parts.
+    pub parts: Vec<&'a Mapping>,
+}
+
+/// The attachments among the mappings of a process. `is_segment` tells which objects are segments.
+pub fn attachments<'a>(
+    mappings: &'a [Mapping],
+    is_segment: impl Fn(ObjectId) -> bool,
+) -> Vec<Attachment<'a>> {
+    let mut found: Vec<Attachment<'a>> = Vec::new();
+    for mapping in mappings {
+        let Backing::Object { object, offset } = mapping.backing else { continue };
+        if !is_segment(object) {
+            continue;
+        }
+        let base = mapping.start.wrapping_sub(offset);
+        let same = |a: &&mut Attachment<'a>| {
+            // The same part twice is of two attachments.
+            a.object == object
+                && a.base == base
+                && a.parts.iter().all(|p| p.end <= mapping.start || mapping.end <= p.start)
+        };
+        match found.iter_mut().find(same) {
+            Some(attachment) => attachment.parts.push(mapping),
+            None => found.push(Attachment { object, base, parts: vec![mapping] }),
+        }
+    }
+    found
+}
+
+impl Attachment<'_> {
+    /// Which segment.
+    #[must_use]
+    pub fn object(&self) -> ObjectId {
+        self.object
+    }
+
+    /// Attaches the segment and moves its parts to where they were.
+    ///
+    /// # Errors
+    /// If a call fails.
+    pub fn attach(&self, shmid: i32, size: u64, stub: &mut Stub) -> Result<(), Error> {
+        let whole = size.next_multiple_of(PAGE);
+        let may_write = |p: &&Mapping| p.traits.has(VmFlags::MAY_WRITE) || p.prot & libc::PROT_WRITE != 0;
+        let flags = if self.parts.iter().any(may_write) { 0 } else { libc::SHM_RDONLY };
+        let mut batch = Batch::new();
+        let whole_at = |p: &&Mapping| p.start == self.base && p.end == self.base + whole;
+        if let [part] = self.parts[..]
+            && whole_at(&part)
+        {
+            let attach = [shmid.into(), self.base.into(), flags.into()];
+            batch.must("attaching shared memory", libc::SYS_shmat, &attach);
+        } else {
+            let attach = [shmid.into(), 0.into(), flags.into()];
+            let at = batch.must("attaching shared memory", libc::SYS_shmat, &attach);
+            let at = stub.run(&std::mem::take(&mut batch))?.ret(at) as u64;
+            let mut next = 0;
+            for part in &self.parts {
+                let (offset, len) = (part.start - self.base, part.end - part.start);
+                let to = (libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED).into();
+                let remap = [(at + offset).into(), len.into(), len.into(), to, part.start.into()];
+                batch.must("moving shared memory", libc::SYS_mremap, &remap);
+                if next < offset {
+                    let rest = [(at + next).into(), (offset - next).into()];
+                    batch.must("unmapping shared memory", libc::SYS_munmap, &rest);
+                }
+                next = offset + len;
+            }
+            if next < whole {
+                let rest = [(at + next).into(), (whole - next).into()];
+                batch.must("unmapping shared memory", libc::SYS_munmap, &rest);
+            }
+        }
+        for part in self.parts.iter().filter(|p| p.prot != libc::PROT_READ | libc::PROT_WRITE) {
+            let protect = [part.start.into(), (part.end - part.start).into(), part.prot.into()];
+            batch.must("protecting shared memory", libc::SYS_mprotect, &protect);
+        }
+        stub.run(&batch).map(drop)
+    }
 }
 
 #[cfg(test)]
@@ -155,5 +220,23 @@ mod tests {
             parse(text),
             [Segment { key: 0x1234_5678, shmid: 98, mode: 0o1600, size: 8192, attached: 2 }]
         );
+    }
+
+    #[test]
+    fn parts_of_one_attachment_stay_together() {
+        let part = |start: u64, pages: u64, offset: u64| Mapping {
+            start,
+            end: start + pages * PAGE,
+            prot: 3,
+            shared: true,
+            traits: crate::kinds::memory_traits::Traits::default(),
+            backing: Backing::Object { object: ObjectId(1), offset },
+        };
+        let mappings = [part(0x10000, 1, 0), part(0x12000, 1, 0x2000), part(0x50000, 3, 0)];
+        let found = attachments(&mappings, |_| true);
+        assert_eq!(found.len(), 2);
+        assert_eq!((found[0].base, found[0].parts.len()), (0x10000, 2));
+        assert_eq!((found[1].base, found[1].parts.len()), (0x50000, 1));
+        assert!(attachments(&mappings, |_| false).is_empty());
     }
 }

@@ -63,10 +63,8 @@ pub struct Terminal {
     pub session: Option<i32>,
     /// The foreground process group.
     pub foreground: Option<i32>,
-    /// Typed and not read.
-    pub input: Vec<u8>,
-    /// Written and not shown.
-    pub output: Vec<u8>,
+    /// What is under way in it.
+    pub queued: Queued,
 }
 
 /// Terminals of a restore: their masters, by index, while they are set up.
@@ -112,6 +110,12 @@ fn master(index: u32, known: &Known<'_>) -> Option<std::rc::Rc<Look>> {
 
 /// The master, or `None` for a terminal that is hung up.
 fn find_master(look: &Look, side: Side, known: &Known<'_>) -> Result<Option<std::rc::Rc<Look>>, Stop> {
+    // Whose session has ended, or whose master has.
+    if tty::settings(look.file.as_fd()).is_err_and(|e| e.raw_os_error() == Some(libc::EIO))
+        && side == Side::Controlling
+    {
+        return Ok(None);
+    }
     if side == Side::Slave {
         let ours = known.stat_path(b"/dev/pts").map_err(|e| Error::system("looking at /dev/pts", e))?;
         if look.stat.st_dev != ours.st_dev {
@@ -165,7 +169,7 @@ impl OpenFileKind for State {
         if at.masters.0.is_none() {
             at.masters = Masters(Some(open_all(at)?));
         }
-        if self.terminal.as_ref().is_some_and(|t| t.hung_up) {
+        if self.is_hung_up() {
             let (_, master) = open_master(at)?;
             tty::set_lock(master.as_fd(), false).map_err(failed)?;
             let slave = tty::open_slave(master.as_fd(), flags).map_err(failed)?;
@@ -208,8 +212,8 @@ impl OpenFileKind for State {
     }
 
     fn finish(&self, id: FileId, at: &mut Build<'_>) -> Result<(), Error> {
-        let slot = at.slot(id);
         if self.side == Side::Controlling {
+            let slot = at.slot(id);
             let session = at.image.files.iter().find_map(|f| match &f.kind {
                 Kind::Terminal(s) if s.index == self.index => s.terminal.as_ref()?.session,
                 _ => None,
@@ -224,10 +228,27 @@ impl OpenFileKind for State {
                 at.run(Some(session), &batch)?;
             }
         }
-        if self.terminal.as_ref().is_some_and(|t| t.exclusive) {
+        // From then on nobody can open it, so it waits for the last of its files.
+        let of_it = |f: &(usize, &State)| f.1.index == self.index && !f.1.is_hung_up();
+        let files = at.image.files.iter().enumerate().filter_map(|(i, f)| match &f.kind {
+            Kind::Terminal(state) => Some((i, state)),
+            _ => None,
+        });
+        let files: Vec<(usize, &State)> = files.filter(of_it).collect();
+        if files.last().is_some_and(|(i, _)| *i == id.0 as usize)
+            && files.iter().any(|(_, s)| s.terminal.as_ref().is_some_and(|t| t.exclusive))
+            && let Some((slave, _)) = files.iter().find(|(_, s)| s.side == Side::Slave)
+        {
+            let slot = at.slot(FileId(*slave as u32));
             at.batch(0)?.may("TIOCEXCL", libc::SYS_ioctl, &[slot.into(), libc::TIOCEXCL.into()]);
         }
         Ok(())
+    }
+}
+
+impl State {
+    fn is_hung_up(&self) -> bool {
+        self.terminal.as_ref().is_some_and(|t| t.hung_up)
     }
 }
 
@@ -243,8 +264,7 @@ impl Terminal {
             mode: None,
             session: None,
             foreground: None,
-            input: Vec::new(),
-            output: Vec::new(),
+            queued: Queued::default(),
         }
     }
 }
@@ -256,7 +276,16 @@ fn terminal(master: &Look, index: u32, known: &Known<'_>) -> Result<Terminal, Er
         .looks
         .iter()
         .find(|l| l.file_type() == libc::S_IFCHR && l.stat.st_rdev == libc::makedev(SLAVES, index));
-    let Queued { input, output } = tty_queue::look(fd, slave.is_some()).map_err(failed)?;
+    let exclusive = slave.filter(|s| tty::ask(s.file.as_fd(), Ask::Exclusive).is_ok_and(|on| on != 0));
+    // Looking opens it once more.
+    if let Some(slave) = exclusive {
+        tty::set_exclusive(slave.file.as_fd(), false).map_err(failed)?;
+    }
+    let queued = tty_queue::look(fd, slave.is_some()).map_err(failed);
+    if let Some(slave) = exclusive {
+        tty::set_exclusive(slave.file.as_fd(), true).map_err(failed)?;
+    }
+    let queued = queued?;
     let ask = |what| tty::ask(fd, what).unwrap_or(0);
     Ok(Terminal {
         hung_up: false,
@@ -264,12 +293,11 @@ fn terminal(master: &Look, index: u32, known: &Known<'_>) -> Result<Terminal, Er
         size: tty::size(fd).map_err(failed)?,
         locked: ask(Ask::Locked) != 0,
         packets: ask(Ask::Packets) != 0,
-        exclusive: slave.is_some_and(|s| tty::ask(s.file.as_fd(), Ask::Exclusive).unwrap_or(0) != 0),
+        exclusive: exclusive.is_some(),
         mode: slave.map(|s| s.stat.st_mode & 0o777),
         session: known.pod_pid(ask(Ask::Session) as i32),
         foreground: known.pod_group(ask(Ask::Foreground) as i32),
-        input,
-        output,
+        queued,
     })
 }
 
@@ -320,7 +348,6 @@ fn set_up(terminal: &Terminal, master: std::os::fd::BorrowedFd<'_>) -> std::io::
         terminal.settings[..].try_into().map_err(|_| std::io::Error::other("its settings are damaged"))?;
     tty::set_lock(master, false)?;
     tty::set_size(master, &terminal.size)?;
-    let queued = Queued { input: terminal.input.clone(), output: terminal.output.clone() };
     let slave = match terminal.mode {
         Some(mode) => {
             let slave = tty::open_slave(master, libc::O_RDWR)?;
@@ -330,10 +357,8 @@ fn set_up(terminal: &Terminal, master: std::os::fd::BorrowedFd<'_>) -> std::io::
         }
         None => None,
     };
-    tty_queue::put(master, &settings, &queued)?;
-    tty::set_settings(master, &settings)?;
+    tty_queue::put(master, &settings, terminal.packets, &terminal.queued)?;
     drop(slave);
-    tty::set_packets(master, terminal.packets)?;
     tty::set_lock(master, terminal.locked)
 }
 

@@ -2,6 +2,10 @@
 //!
 //! What remains is kept relative: the process's clocks go on from where they were, so a timer fires when
 //! it would have, plus the time of the freeze.
+//!
+//! What is not carried: how often a timer ran out while its signal waited, before the freeze; and that a timer was
+//! set for a date, which the kernel does not show. Refused: a timer on the CPU time of a thread where there are
+//! several.
 
 use roam_sys::batch::{Batch, Data, Done};
 use serde::{Deserialize, Serialize};
@@ -77,6 +81,15 @@ pub fn answers(asked: &Asked, done: &Done) -> Timers {
             .map(|(timer, room)| Timer { setting: thirty_two(*room), ..timer.clone() })
             .collect(),
     }
+}
+
+/// Whether one of these timers (the text of /proc/PID/timers) runs on the CPU time of the thread that made it: of
+/// which the kernel does not say.
+#[must_use]
+pub fn any_of_a_thread(listed: &[u8]) -> bool {
+    /// As the kernel lists CLOCK_THREAD_CPUTIME_ID: the scheduler's clock of thread 0, whoever that is.
+    const OWN_THREAD: i32 = -2;
+    parse(&String::from_utf8_lossy(listed)).iter().any(|timer| timer.clock == OWN_THREAD)
 }
 
 /// The stanzas of /proc/PID/timers; `tid` is as that file says.
@@ -212,6 +225,8 @@ mod tests {
         assert_eq!((timers[0].id, timers[0].signal, timers[0].tid, timers[0].clock), (3, 34, 77, 1));
         assert_eq!(timers[0].notify, SIGEV_SIGNAL | SIGEV_THREAD_ID);
         assert_eq!((timers[1].notify, timers[1].tid), (SIGEV_NONE, 0));
+        assert!(any_of_a_thread(b"ID: 0\nsignal: 14/0\nnotify: signal/pid.9\nClockID: -2\n"));
+        assert!(!any_of_a_thread(b"ID: 0\nsignal: 14/0\nnotify: signal/pid.9\nClockID: -6\n"));
     }
 
     #[test]

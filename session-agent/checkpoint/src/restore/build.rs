@@ -6,18 +6,19 @@ use std::time::{Duration, Instant};
 use roam_sys::batch::Batch;
 use roam_sys::inject::Site;
 use roam_sys::memory::{self, MemFile};
-use roam_sys::ptrace::{Registers, Tracee, registers_from_words};
+use roam_sys::ptrace::{Registers, Stop, Tracee, registers_from_words};
 
 use super::{Made, Restorer, Stub};
 use crate::error::Error;
 use crate::image::Image;
-use crate::kinds::descriptors::Descriptors;
+use crate::kinds::ipc;
 use crate::kinds::locks::{self, Place};
 use crate::kinds::memory_settings;
 use crate::kinds::memory_traits;
 use crate::kinds::private_files;
 use crate::kinds::process::{self, ProcessState};
-use crate::kinds::sysv::SHM_DEST;
+use crate::kinds::signals::{self, Action};
+use crate::kinds::sysv;
 use crate::kinds::threads;
 use crate::kinds::{descriptors, inotify, timers, vdso};
 use crate::objects::{ObjectId, ObjectKind, ObjectSlots};
@@ -30,14 +31,7 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(3);
 /// A session that is whole again and stands still. Dropping it ends it.
 pub struct Prepared {
     restorer: Restorer,
-    threads: Vec<ReadyThread>,
-}
-
-struct ReadyThread {
-    tracee: Tracee,
-    host: i32,
-    /// Stopped by job control, as it was.
-    stopped_by: Option<i32>,
+    threads: Vec<Tracee>,
 }
 
 struct Building<'a> {
@@ -104,6 +98,8 @@ impl Restorer {
             one.memory()?;
             *self.stub(one.state.pid)? = one.stub;
         }
+        let pids: Vec<i32> = image.processes.iter().map(|p| p.pid).collect();
+        ipc::restore(&image.ipc, &pids, &mut self)?;
         descriptors::restore(&image.descriptors, &mut self, &slots, pod, externals)?;
         for one in &mut building {
             one.stub = *self.stub(one.state.pid)?;
@@ -115,22 +111,20 @@ impl Restorer {
         self.end_zombies(image)?;
         self.finish_objects(image)?;
         inotify::watch(&image.descriptors, &mut self)?;
-        for one in &mut building {
+        // Children before their parents, which are told of their stops.
+        for one in building.iter_mut().rev() {
             one.stub = *self.stub(one.state.pid)?;
             one.make_threads()?;
-            one.finish_calls(&image.descriptors)?;
+            if let Some(stopped) = one.state.stopped {
+                one.stop(stopped.signal)?;
+            }
+            one.finish_calls(image)?;
         }
         self.take_locks(image, ask_for_locks)?;
         let mut threads = Vec::new();
-        for one in &mut building {
+        for one in &building {
             self.leave(one)?;
-            for tracee in &one.threads {
-                threads.push(ReadyThread {
-                    tracee: *tracee,
-                    host: one.stub.host,
-                    stopped_by: one.state.stopped_by,
-                });
-            }
+            threads.extend(&one.threads);
         }
         // The holder has done its service.
         let holder = self.holder;
@@ -208,12 +202,8 @@ impl Restorer {
                     let args = [(*number).into(), (*mode).into()];
                     batch.must("setting the permissions of an unlinked file", libc::SYS_fchmod, &args);
                 }
-                (ObjectKind::SysV { mode, .. }, Made::Segment { shmid, .. }) if mode & SHM_DEST != 0 => {
-                    batch.must(
-                        "marking shared memory for removal",
-                        libc::SYS_shmctl,
-                        &[(*shmid).into(), libc::IPC_RMID.into(), 0.into()],
-                    );
+                (ObjectKind::SysV { mode, .. }, Made::Segment { shmid, .. }) => {
+                    sysv::finish(*shmid, *mode, &mut batch);
                 }
                 _ => {}
             }
@@ -295,8 +285,56 @@ impl Building<'_> {
         Ok(())
     }
 
+    /// Stops the process as job control did, whatever it does on that signal itself. Its parent is told.
+    fn stop(&mut self, signal: i32) -> Result<(), Error> {
+        let io = |e| Error::system("stopping a process", e);
+        let leader = self.threads[0];
+        let number = nix::sys::signal::Signal::try_from(signal)
+            .map_err(|_| Error::Image(format!("process {} is stopped by signal {signal}", self.state.pid)))?;
+        if signal != libc::SIGSTOP {
+            let mut batch = Batch::new();
+            let default = Action { signal, raw: [0; 32] };
+            signals::restore_actions(&[default], &mut batch);
+            self.stub.run(&batch)?;
+        }
+        // Should it not stop, it makes a harmless call and reports back.
+        let mut registers = leader.registers().map_err(io)?;
+        registers.rip = self.stub.area.site().0;
+        registers.rax = libc::SYS_getpid as u64;
+        registers.orig_rax = u64::MAX;
+        leader.set_registers(&registers).map_err(io)?;
+        let mask = leader.signal_mask().map_err(io)?;
+        leader.set_signal_mask(mask & !(1 << (signal - 1))).map_err(io)?;
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.stub.host), number)
+            .map_err(|e| Error::system("stopping a process", e))?;
+        for thread in &self.threads {
+            thread.resume(0).map_err(io)?;
+            loop {
+                match thread.wait().map_err(io)? {
+                    Stop::Event { event: libc::PTRACE_EVENT_STOP, signal } if signal != libc::SIGTRAP => {
+                        break;
+                    }
+                    Stop::Signal(libc::SIGTRAP) => {
+                        let why = format!("process {} does not stop by signal {signal}", self.state.pid);
+                        return Err(Error::Image(why));
+                    }
+                    Stop::Signal(other) => thread.resume(other).map_err(io)?,
+                    Stop::Event { .. } | Stop::Syscall => thread.resume(0).map_err(io)?,
+                    Stop::Ended(_) => {
+                        return Err(Error::Vanished { pid: self.state.pid, during: "its stop" });
+                    }
+                }
+            }
+        }
+        leader.set_signal_mask(mask).map_err(io)?;
+        let action: Vec<Action> = self.state.actions.iter().filter(|a| a.signal == signal).cloned().collect();
+        let mut batch = Batch::new();
+        signals::restore_actions(&action, &mut batch);
+        if batch.is_empty() { Ok(()) } else { self.stub.run(&batch).map(drop) }
+    }
+
     /// What each thread must call itself; last of all it gives up its privileges.
-    fn finish_calls(&mut self, descriptors: &Descriptors) -> Result<(), Error> {
+    fn finish_calls(&mut self, image: &Image) -> Result<(), Error> {
         // Before it may keep /proc to itself.
         if let Some(filter) = self.state.core_filter {
             let path = format!("/proc/{}/coredump_filter", self.stub.host);
@@ -311,8 +349,19 @@ impl Building<'_> {
         for (index, state) in self.state.threads.iter().enumerate().rev() {
             let mut batch = Batch::new();
             if index == 0 {
+                let is_ours = |pid: i32| {
+                    let mut all = image.layout.processes.iter().map(|p| p.node);
+                    all.any(|n| n.pid == pid && n.ppid == self.state.pid)
+                };
+                let told =
+                    image.processes.iter().filter(|p| p.stopped.is_some_and(|s| s.told) && is_ours(p.pid));
+                for child in told {
+                    let how = (libc::WSTOPPED | libc::WNOHANG).into();
+                    let wait = [libc::P_PID.into(), child.pid.into(), 0.into(), how, 0.into()];
+                    batch.may("taking note of a stop", libc::SYS_waitid, &wait);
+                }
                 self.leader_calls(&mut batch)?;
-                descriptors::give_to_threads(descriptors, self.state.pid, &mut batch);
+                descriptors::give_to_threads(&image.descriptors, self.state.pid, &mut batch);
             }
             threads::restore(state, self.state.pid, &mut batch);
             if index == 0 {
@@ -402,14 +451,9 @@ impl Prepared {
         self.restorer.stubs.clear();
         let mut failed = None;
         for thread in std::mem::take(&mut self.threads) {
-            if let Some(signal) = thread.stopped_by
-                && thread.tracee.tid() == thread.host
-            {
-                let signal = nix::sys::signal::Signal::try_from(signal).ok();
-                let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(thread.host), signal);
-            }
-            // A thread that was let go may have ended its whole process already.
-            if let Err(error) = thread.tracee.detach(0)
+            // One of a stopped process goes back into its stop. A thread that was let go may have ended its
+            // whole process already.
+            if let Err(error) = thread.detach(0)
                 && error.raw_os_error() != Some(libc::ESRCH)
             {
                 failed.get_or_insert(Error::system("letting a thread go", error));

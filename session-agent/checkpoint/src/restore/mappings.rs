@@ -12,6 +12,7 @@ use super::{Made, Restorer};
 use crate::error::Error;
 use crate::kinds::memory_traits;
 use crate::kinds::sysv;
+use crate::objects::{ObjectId, ObjectKind};
 use crate::pages::{Backing, Layout, Mapping};
 
 impl Restorer {
@@ -24,8 +25,17 @@ impl Restorer {
                 .find(|p| p.node.pid == process.node.pid)
                 .map(|p| translated(&p.mappings, &self.layout, layout))
                 .unwrap_or_default();
+            let is_segment = |object: ObjectId| {
+                layout
+                    .objects
+                    .get(object.0 as usize)
+                    .is_some_and(|o| matches!(o.kind, ObjectKind::SysV { .. }))
+            };
+            let is_plain =
+                |m: &&Mapping| !matches!(m.backing, Backing::Object { object, .. } if is_segment(object));
+            let wanted: Vec<Mapping> = process.mappings.iter().filter(is_plain).cloned().collect();
             let mut batch = Batch::new();
-            for change in place::difference(&before, &process.mappings) {
+            for change in place::difference(&before, &wanted) {
                 match change {
                     Change::Unmap(start, end) => {
                         batch.must("unmapping", libc::SYS_munmap, &[start.into(), (end - start).into()]);
@@ -33,7 +43,7 @@ impl Restorer {
                     Change::Map(mapping) => self.map_one(&mapping, &mut batch),
                 }
             }
-            for (start, end, prot) in place::protections(&before, &process.mappings) {
+            for (start, end, prot) in place::protections(&before, &wanted) {
                 batch.must(
                     "protecting memory",
                     libc::SYS_mprotect,
@@ -42,6 +52,13 @@ impl Restorer {
             }
             if !batch.is_empty() {
                 self.stub(process.node.pid)?.run(&batch)?;
+            }
+            let attachments = sysv::attachments(&process.mappings, is_segment);
+            for attachment in attachments {
+                let object = &layout.objects[attachment.object().0 as usize];
+                if let ObjectKind::SysV { shmid, .. } = object.kind {
+                    attachment.attach(shmid, object.size, self.stub(process.node.pid)?)?;
+                }
             }
         }
         Ok(())
@@ -62,7 +79,7 @@ impl Restorer {
                 // What was shared for reading only must not become writable.
                 Made::File { reader: Some(reader), .. } if m.shared && !may_write(m) => (*reader, offset),
                 Made::File { number, .. } => (*number, offset),
-                Made::Segment { shmid, .. } => return sysv::attach(*shmid, m, batch),
+                Made::Segment { .. } => return, // attached as a whole
             },
         };
         batch.must(
@@ -145,8 +162,8 @@ pub(super) fn may_write(m: &Mapping) -> bool {
     m.shared && (m.traits.has(VmFlags::MAY_WRITE) || m.prot & libc::PROT_WRITE != 0)
 }
 
-/// The same mappings with the file indexes of another layout.
-fn translated(mappings: &[Mapping], from: &Layout, to: &Layout) -> Vec<Mapping> {
+/// The same mappings as another layout names them; what it does not have is named by no one.
+fn translated<'a>(mappings: &[Mapping], from: &'a Layout, to: &'a Layout) -> Vec<Mapping> {
     mappings
         .iter()
         .map(|m| match m.backing {
@@ -154,6 +171,12 @@ fn translated(mappings: &[Mapping], from: &Layout, to: &Layout) -> Vec<Mapping> 
                 let same = to.files.iter().position(|f| *f == from.files[file as usize]);
                 let file = same.map_or(u32::MAX, |f| f as u32);
                 Mapping { backing: Backing::File { file, offset }, ..m.clone() }
+            }
+            Backing::Object { object, offset } => {
+                let kind = |layout: &'a Layout| layout.objects.get(object.0 as usize).map(|o| &o.kind);
+                let same = kind(from).zip(kind(to)).is_some_and(|(a, b)| a.is_made_like(b));
+                let object = if same { object } else { ObjectId(u32::MAX) };
+                Mapping { backing: Backing::Object { object, offset }, ..m.clone() }
             }
             _ => m.clone(),
         })

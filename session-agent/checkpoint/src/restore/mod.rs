@@ -11,7 +11,7 @@ mod build;
 mod mappings;
 mod objects;
 mod place;
-mod stub;
+pub(crate) mod stub;
 
 use std::collections::HashMap;
 use std::fs::File;

@@ -18,6 +18,17 @@ impl Restorer {
         let io = |e| Error::system("making shared memory", e);
         for (index, object) in objects.iter().enumerate() {
             match self.objects.get(index) {
+                Some(Made::File { number, reader, .. })
+                    if self.layout.objects.get(index).is_some_and(|o| !o.kind.is_made_like(&object.kind)) =>
+                {
+                    // What seemed to have no name has one, or the other way round.
+                    let mut batch = Batch::new();
+                    for number in [Some(*number), *reader].into_iter().flatten() {
+                        batch.must("closing shared memory", libc::SYS_close, &[number.into()]);
+                    }
+                    self.run_in_holder(&batch)?;
+                    self.objects[index] = self.make_object(object)?;
+                }
                 Some(Made::File { file, .. }) => {
                     if file.metadata().map_err(io)?.len() != object.size {
                         file.set_len(object.size).map_err(io)?;

@@ -43,7 +43,7 @@ pub struct KernelBlock {
     pub symbols: std::collections::HashMap<Vec<u8>, (u64, u64)>,
 }
 
-pub(super) fn inject_error(pid: i32, error: InjectError) -> Error {
+pub(crate) fn inject_error(pid: i32, error: InjectError) -> Error {
     match error {
         InjectError::Call(source) => Error::Call { pid, source },
         InjectError::Io(source) => Error::system(format!("building process {pid}"), source),

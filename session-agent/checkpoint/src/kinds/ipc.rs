@@ -1,0 +1,141 @@
+//! The System V objects of the pod: shared memory, semaphores, message queues. They belong to the pod's IPC
+//! namespace and to no process, so that they are listed once, and those that nobody uses at the moment
+//! travel too.
+//!
+//! Ids are kept by telling the kernel which to give next (`/proc/sys/kernel/*_next_id`). What no call can
+//! set differs afterwards: the times of the last operations, and pids of processes that have ended.
+
+use roam_sys::batch::{Batch, Data, Done, RetOf};
+use serde::{Deserialize, Serialize};
+
+use super::helper::Helper;
+use super::memory::{ObjectViews, View};
+use super::{messages, semaphores, sysv};
+use crate::error::Error;
+use crate::freeze::Frozen;
+use crate::objects::Objects;
+use crate::pages::PAGE;
+use crate::pod::Pod;
+use crate::stubs::Stubs;
+
+/// Text of each list that is read; a line an object.
+const MOST: usize = 64 << 10;
+
+/// What is carried of them; shared memory is among the layout's objects.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ipc {
+    /// Sets of semaphores.
+    pub semaphores: Vec<semaphores::Set>,
+    /// Message queues.
+    pub queues: Vec<messages::Queue>,
+}
+
+/// The question for the lists, to be asked in a process of the pod: they are of the asker's namespace.
+pub struct Asked([(Data, RetOf); 3]);
+
+/// Adds the question to a batch.
+pub fn ask(batch: &mut Batch) -> Asked {
+    Asked(["/proc/sysvipc/shm", "/proc/sysvipc/sem", "/proc/sysvipc/msg"].map(|path| {
+        let path = batch.c_string(path.as_bytes());
+        let text = batch.room(MOST);
+        let open = [libc::AT_FDCWD.into(), path.into(), (libc::O_RDONLY | libc::O_CLOEXEC).into()];
+        let file = batch.must("opening a list of System V objects", libc::SYS_openat, &open);
+        let got = batch.must(
+            "reading a list of System V objects",
+            libc::SYS_read,
+            &[file.into(), text.into(), MOST.into()],
+        );
+        batch.may("closing it", libc::SYS_close, &[file.into()]);
+        (text, got)
+    }))
+}
+
+/// Takes all of them. Shared memory is registered as objects; what nobody has attached is readable through
+/// a helper, which lives as long as the session is frozen.
+///
+/// # Errors
+/// A failed call, or [`Error::Refused`] for what can't be carried.
+pub fn capture(
+    (asked, done): (&Asked, &Done),
+    frozen: &Frozen,
+    pod: &dyn Pod,
+    objects: &mut Objects,
+) -> Result<(Ipc, ObjectViews, Option<Helper>), Error> {
+    let [segments, sets, queues] = asked.0.map(|(text, got)| {
+        let len = usize::try_from(done.ret(got)).unwrap_or(0);
+        String::from_utf8_lossy(&done.bytes(text)[..len]).into_owned()
+    });
+    let unattached = sysv::register(&segments, objects);
+    let (sets, queues) = (semaphores::parse(&sets), messages::parse(&queues));
+    let mut views = ObjectViews::new();
+    if unattached.is_empty() && sets.is_empty() && queues.is_empty() {
+        return Ok((Ipc::default(), views, None));
+    }
+    let mut helper = Helper::start(pod)?;
+    for segment in &unattached {
+        let address = sysv::attach_in_helper(segment, &mut helper)?;
+        let len = segment.size.next_multiple_of(PAGE);
+        let view = View { host: helper.host(), address, offset: 0, len, shared: true };
+        views.entry(segment.object).or_default().push(view);
+    }
+    let ipc = Ipc {
+        semaphores: semaphores::capture(sets, frozen, &mut helper)?,
+        queues: messages::capture(queues, &mut helper)?,
+    };
+    Ok((ipc, views, (!unattached.is_empty()).then_some(helper)))
+}
+
+/// Makes semaphores and queues anew. The processes are there and still have their privileges.
+///
+/// # Errors
+/// A call that had to succeed and did not.
+pub fn restore(ipc: &Ipc, processes: &[i32], stubs: &mut dyn Stubs) -> Result<(), Error> {
+    semaphores::restore(&ipc.semaphores, processes, stubs)?;
+    messages::restore(&ipc.queues, processes, stubs)
+}
+
+/// Adds the calls that make the next object of a kind get this id.
+pub fn want_id(kind: &str, id: i32, batch: &mut Batch) {
+    const DOING: &str = "asking for a System V id";
+    let path = batch.c_string(format!("/proc/sys/kernel/{kind}_next_id").as_bytes());
+    let open = [libc::AT_FDCWD.into(), path.into(), (libc::O_WRONLY | libc::O_CLOEXEC).into()];
+    let file = batch.must(DOING, libc::SYS_openat, &open);
+    let text = id.to_string();
+    let number = batch.data(text.as_bytes());
+    batch.must(DOING, libc::SYS_write, &[file.into(), number.into(), text.len().into()]);
+    batch.must(DOING, libc::SYS_close, &[file.into()]);
+}
+
+/// Checks that the kernel did.
+///
+/// # Errors
+/// If it gave another one.
+pub fn check_id(done: &Done, got: RetOf, wanted: i32) -> Result<(), Error> {
+    if done.ret(got) == i64::from(wanted) {
+        return Ok(());
+    }
+    Err(Error::Image(format!(
+        "the kernel gave a System V object the id {} instead of {wanted}",
+        done.ret(got)
+    )))
+}
+
+/// The words of each line of such a list but the first, which names the columns.
+pub fn lines(text: &str) -> impl Iterator<Item = Vec<&str>> {
+    text.lines().skip(1).map(|line| line.split_ascii_whitespace().collect())
+}
+
+/// A number in a column.
+pub fn column<T: std::str::FromStr>(words: &[&str], at: usize) -> Option<T> {
+    words.get(at)?.parse().ok()
+}
+
+/// The key, which the lists show as a signed number.
+pub fn key(words: &[&str]) -> Option<i32> {
+    column::<i64>(words, 0).map(|key| key as i32)
+}
+
+/// Permission bits, in octal.
+pub fn mode(words: &[&str]) -> Option<u32> {
+    u32::from_str_radix(words.get(2)?, 8).ok()
+}
