@@ -14,9 +14,8 @@ use crate::paths::program;
 /// The argument that turns `roam-agent` into the process that tries to make namespaces.
 pub const PROBE: &str = "--probe-namespaces";
 
-/// The oldest kernel that Roam works on, and the first that tracks written pages cheaply.
+/// The oldest kernel that Roam works on.
 const OLDEST_KERNEL: (u32, u32) = (6, 1);
-const PAGEMAP_SCAN_KERNEL: (u32, u32) = (6, 7);
 
 /// Runs all checks.
 #[must_use]
@@ -173,17 +172,18 @@ fn kernel() -> Check {
 
 fn write_tracking() -> Check {
     let name = "tracking of written pages";
-    match kernel_version() {
-        Some(version) if version >= PAGEMAP_SCAN_KERNEL => {
-            check(name, Verdict::Good, "The kernel has PAGEMAP_SCAN and asynchronous write protection.", None)
-        }
-        _ => check(
-            name,
-            Verdict::Limited,
-            "The kernel lacks PAGEMAP_SCAN, so moves copy more and stand still longer.",
-            Some("Install a kernel of at least 6.7 for shorter stops."),
-        ),
+    let (scan, protect) =
+        (roam_sys::pagemap::scan_supported(), roam_sys::uffd::async_write_protection_supported());
+    if scan && protect {
+        return check(name, Verdict::Good, "PAGEMAP_SCAN and asynchronous write protection work.", None);
     }
+    let missing = if scan { "asynchronous write protection (userfaultfd)" } else { "PAGEMAP_SCAN" };
+    check(
+        name,
+        Verdict::Limited,
+        format!("{missing} does not work here, so all memory moves while a session stands still."),
+        Some("Use a kernel of at least 6.7 for shorter stops."),
+    )
 }
 
 fn fuse() -> Check {
