@@ -158,7 +158,8 @@ fn draggable(ui: &mut Ui, card: &Card, rect: eframe::egui::Rect) {
     if card.state != CardState::Running || targets.is_empty() {
         return;
     }
-    let response = ui.interact(rect, ui.scope_id().with("drag"), Sense::drag());
+    // Not `Sense::drag()`: that would be one more stop for the Tab key, at something that is not seen.
+    let response = ui.interact(rect, ui.scope_id().with("drag"), Sense::DRAG);
     response.dnd_set_drag_payload(Dragged {
         session: card.session.clone(),
         title: card.title.clone(),
