@@ -43,21 +43,13 @@ impl Lane {
 
 /// Programs that hold what can't be carried yet: they must be refused, and go on as if nothing had been.
 /// So must all whose name begins with [`MUST_BE_REFUSED`].
-const REFUSED: [&str; 15] = [
+const REFUSED: [&str; 7] = [
     "aio-context",
-    "file-lease",
-    "folder-half-read",
     "message-queue-notify",
     "netlink-unread",
     "posix-timer-thread-clock",
     "shared-descriptors",
-    "socket-kinds",
-    "tcp-waiting-with-data",
-    "udp-refused",
     "unix-listener",
-    "unix-relative-name",
-    "unix-waiting",
-    "urgent-data",
     "vfork-child",
 ];
 

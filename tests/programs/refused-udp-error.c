@@ -11,6 +11,7 @@ int main(void) {
     MUST(connect(fd, (struct sockaddr *)&any, length));
     write_all(fd, "hello", 5);
     CHECK(await(fd, POLLIN) & POLLERR, "the test itself");
+    expect_refusal("it has an error that the program has not been told");
     ready();
     CHECK(send(fd, "again", 5, 0) < 0 && errno == ECONNREFUSED, "nobody says that nobody is there");
     return passed();

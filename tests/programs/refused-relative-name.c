@@ -12,6 +12,7 @@ int main(void) {
     MUST(connect(one, (struct sockaddr *)&name, sizeof name));
     int server = MUST(accept(listener, NULL, NULL));
     MUST(chdir("/"));
+    expect_refusal("its name roam-test-relative is a relative path");
     ready();
     char byte;
     write_all(one, "x", 1);

@@ -9,6 +9,7 @@ int main(void) {
     sigaddset(&set, SIGIO);
     sigprocmask(SIG_BLOCK, &set, NULL);
     CHECK(fcntl(fd, F_SETLEASE, F_WRLCK) == 0, "no lease");
+    expect_refusal("it holds a lease on the file");
     ready();
     CHECK(fcntl(fd, F_GETLEASE) == F_WRLCK, "the lease is lost");
     CHECK(open(path, O_RDONLY | O_NONBLOCK) < 0 && errno == EWOULDBLOCK, "the lease is not kept");

@@ -4,6 +4,7 @@
 int main(void) {
     int listener = listen_on(AF_INET, 8), client = call(AF_INET, port_of(listener, false));
     write_all(client, "hello", 5);
+    expect_refusal("has data and is not accepted yet");
     ready();
     int server = MUST(accept(listener, NULL, NULL));
     char text[8];

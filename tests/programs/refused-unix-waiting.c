@@ -82,6 +82,7 @@ int main(void) {
     int clients[2][5], listeners[2];
     run(&path, sizeof path, SOCK_STREAM, clients[0], &listeners[0]);
     run(&abstract, short_one, SOCK_SEQPACKET, clients[1], &listeners[1]);
+    expect_refusal("its connection has data and is not accepted yet");
     ready();
     look(SOCK_STREAM, clients[0], listeners[0]);
     look(SOCK_SEQPACKET, clients[1], listeners[1]);
