@@ -56,8 +56,11 @@ pub fn tell() -> Report {
     report
 }
 
+/// What it is called, and what is done.
+type Chapter = (&'static str, fn(&Window) -> Result<()>);
+
 /// One after the other in one lab; a chapter begins where the one before it ended.
-const CHAPTERS: [(&str, fn(&Window) -> Result<()>); 13] = [
+const CHAPTERS: [Chapter; 13] = [
     ("empty", empty),
     ("start", start),
     ("send", send),

@@ -10,11 +10,14 @@
 use roam_sys::batch::{Batch, Data, Done};
 use serde::{Deserialize, Serialize};
 
+/// The clocks that go on steadily, also while a session is on its way.
+const STEADY: [i32; 2] = [libc::CLOCK_MONOTONIC, libc::CLOCK_BOOTTIME];
 const SIGEV_SIGNAL: i32 = 0;
 const SIGEV_NONE: i32 = 1;
 const SIGEV_THREAD_ID: i32 = 4;
 const PR_TIMER_CREATE_RESTORE_IDS: i32 = 77;
 /// Without [`PR_TIMER_CREATE_RESTORE_IDS`] ids are reached by creating timers up to them.
+const SECOND: i64 = 1_000_000_000;
 const HIGHEST_ID: i32 = 4096;
 
 /// A POSIX timer.
@@ -43,12 +46,35 @@ pub struct Timers {
     pub interval: [[u8; 32]; 3],
     /// POSIX timers.
     pub posix: Vec<Timer>,
+    /// [`STEADY`] clocks as struct timespec when the timers were read.
+    pub read_at: [[u8; 16]; 2],
+}
+
+impl Timers {
+    /// The flags and the setting that start this timer again. By a steady clock it fires at the moment at which it
+    /// would have; by any other after what was left.
+    fn next(&self, timer: &Timer) -> (i32, [u8; 32]) {
+        let words = |bytes: &[u8]| {
+            let word = |at: usize| i64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
+            word(0).saturating_mul(SECOND).saturating_add(word(8))
+        };
+        let left = words(&timer.setting[16..]);
+        let Some(clock) = STEADY.iter().position(|clock| *clock == timer.clock).filter(|_| left > 0) else {
+            return (0, timer.setting);
+        };
+        let moment = words(&self.read_at[clock]).saturating_add(left).max(1);
+        let mut setting = timer.setting;
+        setting[16..24].copy_from_slice(&(moment / SECOND).to_le_bytes());
+        setting[24..].copy_from_slice(&(moment % SECOND).to_le_bytes());
+        (libc::TIMER_ABSTIME, setting)
+    }
 }
 
 /// Questions to a process.
 pub struct Asked {
     interval: [Data; 3],
     posix: Vec<(Timer, Data)>,
+    read_at: [Data; 2],
 }
 
 /// Adds the questions. `listed` is the text of /proc/PID/timers, `pod_tid` turns its thread ids into
@@ -66,7 +92,12 @@ pub fn ask(batch: &mut Batch, listed: &[u8], pod_tid: impl Fn(i32) -> Option<i32
         batch.must("reading a timer", libc::SYS_timer_gettime, &[timer.id.into(), room.into()]);
         posix.push((timer, room));
     }
-    Asked { interval, posix }
+    let read_at = STEADY.map(|clock| {
+        let room = batch.room(16);
+        batch.must("reading a clock", libc::SYS_clock_gettime, &[clock.into(), room.into()]);
+        room
+    });
+    Asked { interval, posix, read_at }
 }
 
 /// Reads the answers.
@@ -80,6 +111,7 @@ pub fn answers(asked: &Asked, done: &Done) -> Timers {
             .iter()
             .map(|(timer, room)| Timer { setting: thirty_two(*room), ..timer.clone() })
             .collect(),
+        read_at: asked.read_at.map(|data| done.bytes(data).try_into().expect("asked so")),
     }
 }
 
@@ -200,11 +232,12 @@ pub fn restore_posix(timers: &Timers, by_id: bool, batch: &mut Batch) -> Result<
     }
     for timer in sorted {
         if timer.setting != [0; 32] {
-            let setting = batch.data(&timer.setting);
+            let (flags, setting) = timers.next(timer);
+            let setting = batch.data(&setting);
             batch.must(
                 "starting a timer",
                 libc::SYS_timer_settime,
-                &[timer.id.into(), 0.into(), setting.into(), 0.into()],
+                &[timer.id.into(), flags.into(), setting.into(), 0.into()],
             );
         }
     }
@@ -232,9 +265,32 @@ mod tests {
     #[test]
     fn old_kernels_count_up_to_the_id() {
         let timer = Timer { id: 3, clock: 1, notify: 0, signal: 14, value: 0, tid: 0, setting: [0; 32] };
-        let timers = Timers { interval: [[0; 32]; 3], posix: vec![timer] };
+        let timers = Timers { posix: vec![timer], ..Timers::default() };
         let mut batch = Batch::new();
         restore_posix(&timers, false, &mut batch).unwrap();
         assert_eq!(batch.len(), 7);
+    }
+
+    #[test]
+    fn steady_clocks_go_on_meanwhile() {
+        let setting =
+            |left: [i64; 2]| [0, 7, left[0], left[1]].map(i64::to_le_bytes).concat().try_into().unwrap();
+        let timer = |clock, left| Timer {
+            id: 0,
+            clock,
+            notify: 0,
+            signal: 14,
+            value: 0,
+            tid: 0,
+            setting: setting(left),
+        };
+        let read_at =
+            [[100i64, 900_000_000], [5, 0]].map(|t| t.map(i64::to_le_bytes).concat().try_into().unwrap());
+        let timers = Timers { read_at, ..Timers::default() };
+        let next = |clock, left| timers.next(&timer(clock, left));
+        assert_eq!(next(libc::CLOCK_MONOTONIC, [2, 200_000_000]), (1, setting([103, 100_000_000])));
+        assert_eq!(next(libc::CLOCK_BOOTTIME, [2, 0]), (1, setting([7, 0])));
+        assert_eq!(next(libc::CLOCK_REALTIME, [2, 0]), (0, setting([2, 0])));
+        assert_eq!(next(libc::CLOCK_MONOTONIC, [0, 0]), (0, setting([0, 0])), "one that does not run");
     }
 }
