@@ -252,9 +252,15 @@ pub fn restore(
         }
     }
     at.flush()?;
-    let mut entries = at.take_epoll_entries();
-    for table in &image.tables {
-        split(table, std::mem::take(&mut entries), &mut at)?;
+    let mut entries: Vec<Vec<EpollEntry>> = vec![Vec::new(); image.tables.len()];
+    for entry in at.take_epoll_entries() {
+        let holder = whose(&entry, &image.tables, &at);
+        if let Some(of_holder) = entries.get_mut(holder) {
+            of_holder.push(entry);
+        }
+    }
+    for (table, entries) in image.tables.iter().zip(entries) {
+        split(table, entries, &mut at)?;
     }
     at.clear()?;
     message_queue::finish(&image.queues, stubs)
@@ -308,6 +314,18 @@ fn set_flags(id: FileId, file: &OpenFile, at: &mut Build<'_>) -> Result<(), Erro
     let args = [slot.into(), libc::F_SETFL.into(), (file.flags & SETTABLE & !libc::O_ASYNC).into()];
     batch.must("setting file flags", libc::SYS_fcntl, &args);
     Ok(())
+}
+
+/// Which table's process adds an entry to an epoll: one that holds both. It matters for a signalfd, which
+/// tells an epoll of the signals of the process that added it.
+fn whose(entry: &EpollEntry, tables: &[Table], at: &Build<'_>) -> usize {
+    let holds = |table: &Table, slot: i32| table.entries.iter().any(|e| at.slot(e.file) == slot);
+    let both = |table: &Table| holds(table, entry.epoll) && holds(table, entry.target);
+    tables
+        .iter()
+        .position(both)
+        .or_else(|| tables.iter().position(|table| holds(table, entry.epoll)))
+        .unwrap_or(0)
 }
 
 /// Gives a process its own table. The first of them, before it has its numbers, adds the entries of
