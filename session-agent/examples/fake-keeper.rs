@@ -13,6 +13,7 @@ use roam_api::error::Failure;
 use roam_api::keeper::{Answer, Identity, LaneSecret, Reply, Request};
 use roam_api::session::{
     MoveProgress, MoveReport, MoveStage, ParkReport, SessionInfo, SessionSpec, SessionState, ShownOn,
+    WakeReport,
 };
 use roam_link::{frames, lane};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -186,7 +187,7 @@ async fn answer(
             start_init(fake);
             set(info);
             remember(fake);
-            (Ok(Answer::Ok), false)
+            (Ok(Answer::Resumed(WakeReport { pod_ms: 1.0, restored_ms: 1.0 })), false)
         }
         Request::Receive { identity, from, lane } => {
             *fake.secret.lock().unwrap() = Some(lane);
