@@ -187,7 +187,7 @@ impl WayBack {
         self.at + offsets().now
     }
 
-    /// From here it does once mask, flags and stack pointer are as they were.
+    /// From here it does once flags and stack pointer are as they were, whatever the mask.
     #[must_use]
     pub fn finish(&self) -> u64 {
         self.at + offsets().finish
