@@ -28,9 +28,6 @@ const NOT_ON_THE_ROAD: [&str; 14] = [
     "wide-registers",
 ];
 
-/// What is refused so far would refuse the whole session; the kinds count each of them.
-const NOT_CARRIED_YET: [&str; 3] = ["shared-descriptors", "unix-listener", "vfork-child"];
-
 /// Tells the story.
 pub fn tell() -> Report {
     let mut report = Report::new(&["road"]);
@@ -46,9 +43,8 @@ fn road() -> Result<()> {
     };
     let programs = kinds::names()?;
     let mut argv = vec![path("road")?];
-    let left_out = |name: &str| {
-        NOT_ON_THE_ROAD.contains(&name) || NOT_CARRIED_YET.contains(&name) || kinds::is_refused(name)
-    };
+    // What is refused would refuse the whole session; the kinds count each of them.
+    let left_out = |name: &str| NOT_ON_THE_ROAD.contains(&name) || kinds::is_refused(name);
     for name in programs.iter().filter(|name| !left_out(name)) {
         argv.push(path(name)?);
     }
