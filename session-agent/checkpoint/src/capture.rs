@@ -12,7 +12,7 @@ use roam_sys::ptrace::Stop;
 use roam_sys::runs::Run;
 
 use crate::error::Error;
-use crate::freeze::{Frozen, FrozenProcess, list};
+use crate::freeze::{Frozen, FrozenProcess};
 use crate::image::{Clocks, Image};
 use crate::kinds::descriptors::{self, Holder};
 use crate::kinds::ipc;
@@ -29,6 +29,7 @@ use crate::kinds::tree::{self, Node};
 use crate::objects::Objects;
 use crate::pages::{Layout, PAGE, PageSink, PageStats};
 use crate::pod::{Externals, Pod};
+use crate::stopping::list;
 use crate::track::Tracker;
 
 /// Steps after which a thread that does not leave the vdso is given up on.

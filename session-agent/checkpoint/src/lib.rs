@@ -19,12 +19,13 @@ pub mod objects;
 pub mod pages;
 pub mod pod;
 mod restore;
+mod stopping;
 pub mod stubs;
 mod track;
 
 pub use capture::{check, clocks};
 pub use error::Error;
-pub use freeze::{Frozen, FrozenProcess, FrozenThread, PATIENCE, freeze, list};
+pub use freeze::{Frozen, FrozenProcess, FrozenThread, PATIENCE, freeze};
 pub use image::{Clocks, Image};
 pub use kinds::locks::Place as LockPlace;
 pub use pages::{PageSink, PageStats};

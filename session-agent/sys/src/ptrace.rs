@@ -158,6 +158,17 @@ impl Tracee {
         request(libc::PTRACE_CONT, self.tid, 0, signal as usize).map(drop)
     }
 
+    /// Lets it go on from a stop that came before that of an [`interrupt`](Self::interrupt), delivering
+    /// `signal` (0: none). Any stop takes a pending interrupt with it (`ptrace_stop` in the kernel's
+    /// signal.c; ptrace(2) is silent), so it is interrupted again.
+    ///
+    /// # Errors
+    /// ESRCH if it is gone or not stopped.
+    pub fn resume_interrupted(self, signal: i32) -> io::Result<()> {
+        self.resume(signal)?;
+        self.interrupt()
+    }
+
     /// PTRACE_SYSCALL: runs until the next entry to or exit from a system call.
     ///
     /// # Errors

@@ -68,8 +68,8 @@ impl Stub {
             match tracee.wait().map_err(io)? {
                 Stop::Event { event: libc::PTRACE_EVENT_STOP, .. } => break,
                 Stop::Ended(_) => return Err(Error::Vanished { pid: 0, during: "its making" }),
-                Stop::Signal(signal) => tracee.resume(signal).map_err(io)?,
-                Stop::Event { .. } | Stop::Syscall => tracee.resume(0).map_err(io)?,
+                Stop::Signal(signal) => tracee.resume_interrupted(signal).map_err(io)?,
+                Stop::Event { .. } | Stop::Syscall => tracee.resume_interrupted(0).map_err(io)?,
             }
         }
         tracee.set_signal_mask(QUIET).map_err(io)?;
