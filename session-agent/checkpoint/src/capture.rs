@@ -1,6 +1,7 @@
 //! From a frozen session to its [`Image`].
 
 use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
 use roam_api::error::Refusal;
 use roam_sys::batch::{Batch, Done, RetOf};
@@ -11,7 +12,7 @@ use roam_sys::procfs::{maps, status};
 use roam_sys::ptrace::Stop;
 use roam_sys::runs::Run;
 
-use crate::error::Error;
+use crate::error::{Error, passes};
 use crate::freeze::{Frozen, FrozenProcess};
 use crate::image::{Clocks, Image};
 use crate::kinds::descriptors::{self, Holder};
@@ -37,6 +38,8 @@ const STEPS: u32 = 20_000;
 
 /// How often a check looks before it refuses.
 const LOOKS: u32 = 3;
+/// How long it goes on looking while all that it sees may pass.
+const PASSING: Duration = Duration::from_secs(1);
 
 /// Says what of this session can't be carried. Nothing is frozen; it also reads and remembers the
 /// content of mapped files, so that the freeze need not.
@@ -44,16 +47,17 @@ const LOOKS: u32 = 3;
 /// # Errors
 /// If the pod can't be looked at.
 pub fn check(pod: &dyn Pod, externals: &dyn Externals) -> Result<Vec<Refusal>, Error> {
-    let mut refusals = Vec::new();
-    // A program that is just starting looks, half seen, like a connection with somebody outside.
-    for _ in 0..LOOKS {
-        refusals = look(pod, externals)?;
-        if refusals.is_empty() {
-            break;
+    let begun = Instant::now();
+    for looks in 1.. {
+        let refusals = look(pod, externals)?;
+        let passing = refusals.iter().all(passes) && begun.elapsed() < PASSING;
+        // A program that is just starting looks, half seen, like a connection with somebody outside.
+        if refusals.is_empty() || looks >= LOOKS && !passing {
+            return Ok(refusals);
         }
-        std::thread::yield_now();
+        std::thread::sleep(Duration::from_millis(5));
     }
-    Ok(refusals)
+    Ok(Vec::new())
 }
 
 fn look(pod: &dyn Pod, externals: &dyn Externals) -> Result<Vec<Refusal>, Error> {
@@ -171,7 +175,24 @@ impl Frozen {
         externals: &dyn Externals,
         tracker: Option<&mut Tracker>,
     ) -> Result<Image, Error> {
-        let mut objects = tracker.map(Tracker::take_objects).unwrap_or_default();
+        let Some(tracker) = tracker else {
+            return self.capture_with(pod, externals, &mut Objects::default());
+        };
+        let mut objects = tracker.take_objects();
+        let image = self.capture_with(pod, externals, &mut objects);
+        if image.is_err() {
+            // What the target was told of so far keeps its numbers.
+            tracker.give_objects(objects);
+        }
+        image
+    }
+
+    fn capture_with(
+        &mut self,
+        pod: &dyn Pod,
+        externals: &dyn Externals,
+        objects: &mut Objects,
+    ) -> Result<Image, Error> {
         self.leave_vdso()?;
         let nodes: Vec<Node> = self.processes.iter().map(|p| p.node).collect();
         tree::plan(&nodes).map_err(|why| {
@@ -190,19 +211,19 @@ impl Frozen {
         if !refusals.is_empty() {
             return Err(Error::Refused(refusals));
         }
-        let private = private_files::capture(pod, &mut objects)?;
+        let private = private_files::capture(pod, objects)?;
         let (ipc, unattached, helper) = match self.living().next() {
             Some(first) => {
                 let _raised = Raised::take(first.host, &[libc::RLIMIT_NOFILE]);
                 let (asked, done) = ask_alone(first, ipc::ask)?;
-                ipc::capture((&asked, &done), self, pod, &mut objects)?
+                ipc::capture((&asked, &done), self, pod, objects)?
             }
             None => Default::default(),
         };
         self.helper = helper;
         // Descriptors before memory: they know the true size of the objects that are mapped as well.
-        let descriptors = descriptors::capture(&holders, pod, externals, &mut objects)?;
-        let mut builder = memory::Builder::new(pod, &mut objects);
+        let descriptors = descriptors::capture(&holders, pod, externals, objects)?;
+        let mut builder = memory::Builder::new(pod, objects);
         for process in &self.processes {
             builder.add(process.host, &process.name, process.node)?;
         }
@@ -218,7 +239,7 @@ impl Frozen {
         for process in &mut processes {
             self.ask_of_stop(process)?;
         }
-        self.objects = objects;
+        self.objects = std::mem::take(objects);
         self.views = views;
         let clocks = clocks(pod)?;
         Ok(Image { layout, processes, descriptors, ipc, clocks })

@@ -3,6 +3,16 @@
 use roam_api::error::Refusal;
 use roam_sys::batch::CallFailed;
 
+/// What helps against what passes by itself; remedies that begin so are tried once more before the person is asked
+/// to.
+pub const TRY_AGAIN: &str = "Try again in a moment.";
+
+/// Whether this may be over soon.
+#[must_use]
+pub fn passes(refusal: &Refusal) -> bool {
+    refusal.remedy.starts_with(TRY_AGAIN.trim_end_matches('.'))
+}
+
 /// An error of checkpoint or restore. After any of them the source runs on as it was.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -45,6 +55,12 @@ fn list(refusals: &[Refusal]) -> String {
 }
 
 impl Error {
+    /// Whether only what may be over soon stands in the way.
+    #[must_use]
+    pub fn passes(&self) -> bool {
+        matches!(self, Self::Refused(refusals) if refusals.iter().all(passes))
+    }
+
     /// Wraps an I/O or nix error with what was being done.
     pub fn system(what: impl Into<String>, source: impl Into<std::io::Error>) -> Self {
         Self::System { what: what.into(), source: source.into() }

@@ -28,6 +28,9 @@ pub struct MappedFile {
     pub path: Vec<u8>,
     /// What it contains.
     pub content: Content,
+    /// Its content as it comes along, to be mapped where the file is another one: the session's view stays
+    /// what it was, as if the file had been replaced while it ran.
+    pub stand_in: Option<ObjectId>,
 }
 
 /// What stands behind a mapping.

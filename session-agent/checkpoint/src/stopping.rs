@@ -14,7 +14,7 @@ use nix::unistd::Pid;
 use roam_sys::procfs::{self, stat, status};
 use roam_sys::ptrace::{FOLLOW, Stop, Tracee};
 
-use crate::error::Error;
+use crate::error::{Error, TRY_AGAIN};
 use crate::freeze::{FrozenProcess, FrozenThread, PATIENCE, refuse};
 use crate::kinds::tree::Node;
 use crate::pod::Pod;
@@ -62,7 +62,7 @@ pub(crate) fn wait_until_stoppable(pod: &dyn Pod) -> Result<(), Error> {
         deep.retain(|&(pid, tid, wait)| deep_wait(pid, tid) == Some(wait));
         let Some(&(pid, ..)) = deep.first() else { return Ok(()) };
         if Instant::now() > deadline {
-            return Err(refuse(pid, DOES_NOT_STOP, "Try again in a moment."));
+            return Err(refuse(pid, DOES_NOT_STOP, TRY_AGAIN));
         }
         std::thread::sleep(Duration::from_millis(5));
     }
@@ -120,7 +120,7 @@ impl Stopper {
                 return Ok(());
             }
             if fresh.is_empty() && self.is_late() {
-                return Err(refuse(pod.init().as_raw(), COMES_AND_GOES, "Try again in a moment."));
+                return Err(refuse(pod.init().as_raw(), COMES_AND_GOES, TRY_AGAIN));
             }
             for tid in fresh {
                 self.await_stop(tid)?;
@@ -229,7 +229,7 @@ impl Stopper {
                 }
                 Ok(None) => {
                     if self.is_late() {
-                        return Err(refuse(pid, DOES_NOT_STOP, "Try again in a moment."));
+                        return Err(refuse(pid, DOES_NOT_STOP, TRY_AGAIN));
                     }
                     spins += 1;
                     if spins > 50 {

@@ -129,6 +129,10 @@ impl Tracker {
     pub(crate) fn take_objects(&mut self) -> Objects {
         std::mem::take(&mut self.objects)
     }
+
+    pub(crate) fn give_objects(&mut self, objects: Objects) {
+        self.objects = objects;
+    }
 }
 
 fn is_alive(host: i32) -> bool {

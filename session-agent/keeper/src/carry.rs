@@ -4,18 +4,22 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use nix::time::{ClockId, clock_getres, clock_gettime};
 use roam_api::error::{Failure, Outcome};
 use roam_api::init::{Clocks, Request, Role};
 use roam_api::migration::{Item, Part};
-use roam_checkpoint::{Error, Frozen, Image, PageStats, Prepared, Restorer, Tracker};
+use roam_checkpoint::{Error, Frozen, PageStats, Prepared, Restorer, Tracker, freeze};
 
 use crate::bundle::{About, Incoming, Outgoing};
 use crate::keeper::{Keeper, failed};
 use crate::live::{Live, Output, PodExternals};
 use crate::log::OutputLog;
 use crate::pod::handle::Pod;
+
+/// How long what may be over in a moment may take.
+const PASSING: Duration = Duration::from_secs(1);
 
 /// An error of the engine as a failure that changed nothing. `doing` begins the sentence.
 #[must_use]
@@ -56,29 +60,37 @@ pub fn about(live: &Live) -> io::Result<About> {
     })
 }
 
-/// Captures a frozen session and sends all of it that was not sent yet.
+/// Freezes the session, captures it and sends all of it that was not sent yet. What may be over in a moment, such as a
+/// connection that nobody has accepted yet, is given [`PASSING`] before it is a reason to refuse; the session
+/// runs meanwhile.
 ///
 /// # Errors
-/// Whatever kept it from being carried; the session can go on as it was.
-pub fn send_frozen(
-    frozen: &mut Frozen,
+/// Whatever kept it from being carried; the session goes on as it was.
+pub fn freeze_and_send(
     live: &Live,
     log: &OutputLog,
-    tracker: Option<&mut Tracker>,
+    mut tracker: Option<&mut Tracker>,
     out: &mut Outgoing<'_>,
-) -> Result<PageStats, Failure> {
+) -> Result<(Frozen, PageStats), Failure> {
     const DOING: &str = "Carrying the session";
-    let mut tracker = tracker;
-    let image: Image = frozen
-        .capture(&*live.pod, &live.externals(), tracker.as_deref_mut())
-        .map_err(|e| engine_failed(DOING, e))?;
+    let begun = Instant::now();
+    let (mut frozen, image) = loop {
+        let mut frozen = freeze(&*live.pod).map_err(|e| engine_failed(DOING, e))?;
+        match frozen.capture(&*live.pod, &live.externals(), tracker.as_deref_mut()) {
+            Ok(image) => break (frozen, image),
+            Err(error) if error.passes() && begun.elapsed() < PASSING => frozen.thaw(),
+            Err(error) => return Err(engine_failed(DOING, error)),
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
     let about = about(live).map_err(|e| failed(DOING, &e))?.at(image.clocks);
     let log = live.settled_log(log).map_err(|e| failed(DOING, &e))?;
     out.value(Part::About, &about)
         .and_then(|()| out.value(Part::Image, &image))
         .and_then(|()| out.part(Part::Log, &log))
         .map_err(|e| failed(DOING, &e))?;
-    frozen.send_pages(&image, tracker, out).map_err(|e| engine_failed(DOING, e))
+    let stats = frozen.send_pages(&image, tracker, out).map_err(|e| engine_failed(DOING, e))?;
+    Ok((frozen, stats))
 }
 
 /// What must be added to this machine's clocks so that a pod's read this much now.
@@ -124,15 +136,20 @@ impl Arriving {
         Ok(Self { restorer, incoming: Incoming::default(), pod, clocks, cant })
     }
 
+    /// Takes what was written down at one time, as [`Restorer::expect_record`] says.
+    #[must_use]
+    pub fn from_record(mut self) -> Self {
+        self.restorer.expect_record();
+        self
+    }
+
     /// Takes a piece.
     ///
     /// # Errors
     /// If it can't be used; the session can't be built then.
     pub fn take(&mut self, item: Item) -> Result<(), Failure> {
-        self.incoming.take(item, &mut self.restorer).map_err(|error| match error {
-            Error::Refused(refusals) => Failure { refusals, ..Failure::refused(&self.cant) },
-            other => engine_failed("Receiving the session", other),
-        })
+        let taken = self.incoming.take(item, &mut self.restorer);
+        taken.map_err(|error| cant_take(&self.cant, "Receiving the session", error))
     }
 
     /// Builds everything. Nothing runs yet. `ask_for_locks` is called when somebody has a file lock that the
@@ -142,7 +159,7 @@ impl Arriving {
     /// What could not be built; nothing is left.
     pub fn build(self, ask_for_locks: &mut dyn FnMut() -> Result<(), Error>) -> Result<Ready, Failure> {
         const DOING: &str = "Building the session";
-        let Self { restorer, incoming, pod, clocks, .. } = self;
+        let Self { restorer, incoming, pod, clocks, cant } = self;
         let (Some(about), Some(image)) = (incoming.about, incoming.image) else {
             return Err(Failure::undone("The session did not arrive completely."));
         };
@@ -150,12 +167,19 @@ impl Arriving {
         let mut externals = PodExternals::to_provide(&output).map_err(|e| failed(DOING, &e))?;
         let prepared = restorer
             .build(&image, &pod, &mut externals, ask_for_locks)
-            .map_err(|e| engine_failed(DOING, e))?;
+            .map_err(|error| cant_take(&cant, DOING, error))?;
         for (pid, role, status) in &about.children {
             let track = Request::Track { pid: *pid, role: *role, status: *status };
             pod.client().ok(&track, &[]).map_err(|e| failed(DOING, &e))?;
         }
         Ok(Ready { prepared, pod, output, about, log: incoming.log, clocks })
+    }
+}
+
+fn cant_take(cant: &str, doing: &str, error: Error) -> Failure {
+    match error {
+        Error::Refused(refusals) => Failure { refusals, ..Failure::refused(cant) },
+        other => engine_failed(doing, other),
     }
 }
 

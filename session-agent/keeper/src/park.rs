@@ -16,11 +16,11 @@ use roam_api::error::Failure;
 use roam_api::keeper::{Answer, Identity};
 use roam_api::migration::{Item, Part};
 use roam_api::session::{ParkReport, Round, SessionState, WakeReport};
-use roam_checkpoint::{Tracker, check, freeze, tracking_supported};
+use roam_checkpoint::{Tracker, check, tracking_supported};
 
 use crate::bundle::{About, Outgoing};
 use crate::carry::{
-    Arrived, Arriving, clocks_for, engine_failed, now, refused, send_frozen, wait_for_commands,
+    Arrived, Arriving, clocks_for, engine_failed, freeze_and_send, now, refused, wait_for_commands,
 };
 use crate::journal::Entry;
 use crate::keeper::{Keeper, Phase, away, end_pod, failed};
@@ -133,11 +133,10 @@ fn write_frozen(
     let mut tracker = ahead(live, &mut writer, &mut rounds)?;
     writer.settle().map_err(not_written)?;
 
-    let begun = Instant::now();
-    let mut frozen = freeze(&*live.pod).map_err(|e| engine_failed(SLEEPING, e))?;
-    // From here on every early return drops `frozen`, and the session goes on.
     let mut out = Outgoing::new(&mut writer);
-    let stats = send_frozen(&mut frozen, live, &keeper.log, tracker.as_mut(), &mut out)?;
+    let (frozen, stats) = freeze_and_send(live, &keeper.log, tracker.as_mut(), &mut out)?;
+    // From here on every early return drops `frozen`, and the session goes on.
+    let begun = frozen.since;
     let last = Round { pages: stats.pages, bytes: out.bytes, ms: begun.elapsed().as_millis() as u64 };
     rounds.push(last);
     let bytes = writer.finish().map_err(not_written)?;
@@ -193,7 +192,7 @@ fn read(keeper: &Keeper, path: &Path, key: &[u8; 32]) -> Result<(Arriving, f64),
     let clocks = clocks_for(about.monotonic_ns, about.boottime_ns.saturating_add(asleep.max(0)))
         .map_err(|e| failed("Reading the clocks", &e))?;
     let begun = Instant::now();
-    let mut arriving = Arriving::begin(keeper, &about, clocks)?;
+    let mut arriving = Arriving::begin(keeper, &about, clocks)?.from_record();
     let pod_ms = millis(begun);
     arriving.take(Item::Bytes { part: Part::About, last: true, bytes: reader.about().to_vec() })?;
     // One thread opens what is sealed, this one fills memory.

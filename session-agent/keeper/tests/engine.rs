@@ -44,14 +44,12 @@ impl PageSink for Kept {
 }
 
 impl Kept {
-    fn replay(self, into: &mut dyn PageSink) {
-        for call in self.calls {
-            match call {
-                Call::Layout(layout) => into.layout(&layout).unwrap(),
-                Call::Pages(space, address, bytes) => into.pages(space, address, &bytes).unwrap(),
-                Call::Forget(space, address, len) => into.forget(space, address, len).unwrap(),
-            }
-        }
+    fn replay(self, into: &mut dyn PageSink) -> Result<(), Error> {
+        self.calls.into_iter().try_for_each(|call| match call {
+            Call::Layout(layout) => into.layout(&layout),
+            Call::Pages(space, address, bytes) => into.pages(space, address, &bytes),
+            Call::Forget(space, address, len) => into.forget(space, address, len),
+        })
     }
 }
 
@@ -129,22 +127,34 @@ fn start(pod: &Pod, pipes: &Pipes, argv: &[&str]) {
 /// Carries what runs in `from` to a fresh pod, `rounds` of memory ahead of it.
 fn carry(from: Pod, to: Pod, pipes: &mut Pipes, rounds: usize) -> Pod {
     assert_eq!(check(&from, pipes).unwrap(), [], "nothing is in the way");
-    let mut kept = Kept::default();
     let mut tracker = (rounds > 0).then(|| Tracker::start(&from).unwrap());
+    let mut kept = Kept::default();
     for _ in 0..rounds {
         tracker.as_mut().unwrap().round(&from, &mut kept).unwrap();
     }
+    let image = capture_and_end(from, pipes, tracker, &mut kept);
+    restore(&image, kept, &to, pipes, false).unwrap();
+    to
+}
+
+fn capture_and_end(from: Pod, pipes: &Pipes, mut tracker: Option<Tracker>, kept: &mut Kept) -> Image {
     let mut frozen = freeze(&from).unwrap();
     let image = frozen.capture(&from, pipes, tracker.as_mut()).unwrap();
-    frozen.send_pages(&image, tracker.as_mut(), &mut kept).unwrap();
+    frozen.send_pages(&image, tracker.as_mut(), kept).unwrap();
     frozen.kill();
     from.end().unwrap();
     let bytes = roam_api::codec::encode_section(&image).unwrap();
-    let image: Image = roam_api::codec::decode_section(&bytes).unwrap();
-    let mut restorer = Restorer::begin(&to).unwrap();
-    kept.replay(&mut restorer);
-    restorer.build(&image, &to, pipes, &mut || Ok(())).unwrap().activate().unwrap();
-    to
+    roam_api::codec::decode_section(&bytes).unwrap()
+}
+
+fn restore(image: &Image, kept: Kept, to: &Pod, pipes: &mut Pipes, record: bool) -> Result<(), Error> {
+    let mut restorer = Restorer::begin(to)?;
+    if record {
+        restorer.expect_record();
+    }
+    kept.replay(&mut restorer)?;
+    restorer.build(image, to, pipes, &mut || Ok(()))?.activate()?;
+    Ok(())
 }
 
 const PYTHON: &str = "
@@ -224,5 +234,91 @@ fn a_frozen_session_that_is_let_go_notices_nothing() {
             assert_eq!(pipes.ask(&format!("w{i}")), format!("{i}"));
         }
         pod.end().unwrap();
+    });
+}
+
+/// Maps a file by path, as settings are mapped, and answers with the first byte of what it sees.
+const MAPPER: &str = "
+import ctypes, os, sys
+libc = ctypes.CDLL(None, use_errno=True)
+libc.mmap.restype = ctypes.c_void_p
+libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
+libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+at = None
+def see():
+    global at, size
+    if at: libc.munmap(at, size)
+    fd = os.open(sys.argv[1], os.O_RDONLY)
+    size = os.fstat(fd).st_size
+    at = libc.mmap(None, size, 1, 2, fd, 0)
+    os.close(fd)
+see()
+print('ready', flush=True)
+for line in sys.stdin:
+    if line.strip() == 'again': see()
+    print(ctypes.string_at(at + size - 1, 1).decode(), flush=True)
+";
+
+/// As programs replace their settings: written beside, and renamed.
+fn replace(path: &Path, size: usize, last: u8) {
+    let beside = path.with_extension("new");
+    let mut content = vec![b'.'; size];
+    content[size - 1] = last;
+    std::fs::write(&beside, content).unwrap();
+    std::fs::rename(&beside, path).unwrap();
+}
+
+#[test]
+fn settings_replaced_while_a_session_sleeps_stay_as_it_saw_them() {
+    as_ordinary_user("settings_replaced_while_a_session_sleeps_stay_as_it_saw_them", || {
+        let folders = Folders::new();
+        let mut pipes = Pipes::new();
+        let settings = folders.path("home").join("settings");
+        replace(&settings, 5000, b'1');
+        let first = create(&folders, "one");
+        start(&first, &pipes, &["/usr/bin/python3", "-c", MAPPER, settings.to_str().unwrap()]);
+        assert_eq!(pipes.line(), "ready");
+        let mut kept = Kept::default();
+        let image = capture_and_end(first, &pipes, None, &mut kept);
+        replace(&settings, 6000, b'2');
+        let second = create(&folders, "two");
+        restore(&image, kept, &second, &mut pipes, false).unwrap();
+        assert_eq!(pipes.ask("what"), "1");
+        // What stands in for them travels on.
+        let third = carry(second, create(&folders, "three"), &mut pipes, 1);
+        assert_eq!(pipes.ask("what"), "1");
+        assert_eq!(pipes.ask("again"), "2");
+        third.end().unwrap();
+    });
+}
+
+#[test]
+fn a_record_may_tell_of_files_that_were_replaced_before_its_end() {
+    as_ordinary_user("a_record_may_tell_of_files_that_were_replaced_before_its_end", || {
+        let folders = Folders::new();
+        let mut pipes = Pipes::new();
+        // Too large to come along.
+        let list = folders.path("home").join("list");
+        replace(&list, 2 << 20, b'1');
+        let first = create(&folders, "one");
+        start(&first, &pipes, &["/usr/bin/python3", "-c", MAPPER, list.to_str().unwrap()]);
+        assert_eq!(pipes.line(), "ready");
+        let mut tracker = Tracker::start(&first).unwrap();
+        let mut kept = Kept::default();
+        tracker.round(&first, &mut kept).unwrap();
+        replace(&list, 2 << 20, b'2');
+        assert_eq!(pipes.ask("again"), "2");
+        let image = capture_and_end(first, &pipes, Some(tracker), &mut kept);
+        let second = create(&folders, "two");
+        restore(&image, kept, &second, &mut pipes, true).unwrap();
+        assert_eq!(pipes.ask("what"), "2");
+
+        let mut kept = Kept::default();
+        let image = capture_and_end(second, &pipes, None, &mut kept);
+        replace(&list, 2 << 20, b'3');
+        let third = create(&folders, "three");
+        let refused = restore(&image, kept, &third, &mut pipes, true).unwrap_err();
+        assert!(matches!(refused, Error::Refused(_)), "{refused}");
+        third.end().unwrap();
     });
 }

@@ -12,7 +12,7 @@ use super::build::{Build, place};
 use super::gather::{Capture, Known};
 use super::open_file::{FileId, Look, OpenFileKind, Stop};
 use super::paths;
-use crate::error::Error;
+use crate::error::{Error, TRY_AGAIN};
 use crate::pod::Pod;
 
 /// An open directory.
@@ -79,7 +79,7 @@ fn state(look: &Look, known: &Known<'_>) -> Result<State, Stop> {
         && descriptor::file_system(look.file.as_fd()).map_err(failed)? == libc::TMPFS_MAGIC
     {
         if !descriptor::folder_ends_at(look.file.as_fd(), position).map_err(failed)? {
-            return Err(Stop::cannot("the folder is half read", "Try again in a moment."));
+            return Err(Stop::cannot("the folder is half read", TRY_AGAIN));
         }
         position = END;
     }

@@ -1,12 +1,55 @@
-//! What a mapping without a name shows, looked at from outside: how far it goes, and the program's own file.
+//! Files that are mapped: what one without a name shows, looked at from outside, and the content of those that may
+//! be replaced at any time.
 
+use std::collections::HashMap;
 use std::fs::{File, Metadata};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 use roam_sys::procfs::maps::Area;
 use roam_sys::procfs::stat;
 
+use super::memory::in_root;
 use super::memory_send::read_any;
-use crate::pages::PAGE;
+use crate::content::Content;
+use crate::objects::{Object, ObjectKind, Objects};
+use crate::pages::{Backing, MappedFile, PAGE, ProcessLayout};
+
+/// The largest file that comes along as a stand-in, in bytes.
+const STAND_IN_MOST: u64 = 1 << 20;
+/// Set in the device number under which a stand-in's object is known: it is not the file itself.
+const STAND_IN: u64 = 1 << 63;
+
+/// Takes along the small files that belong to the user and are only read as data: settings, lists, caches.
+/// Other programs replace them as they like, on either machine and while a session sleeps, and one that runs
+/// keeps what it has mapped. Programs and libraries are not among them: those must be the same.
+pub(crate) fn add_stand_ins(
+    root: &Path,
+    processes: &[ProcessLayout],
+    files: &mut [MappedFile],
+    objects: &mut Objects,
+) {
+    let mut as_data: HashMap<u32, bool> = HashMap::new();
+    for m in processes.iter().flat_map(|p| &p.mappings) {
+        if let Backing::File { file, .. } = m.backing {
+            *as_data.entry(file).or_insert(true) &= !m.shared && m.prot & libc::PROT_EXEC == 0;
+        }
+    }
+    let own = nix::unistd::geteuid().as_raw();
+    for (index, file) in files.iter_mut().enumerate() {
+        if file.content.size > STAND_IN_MOST || as_data.get(&(index as u32)) != Some(&true) {
+            continue;
+        }
+        let Ok(open) = File::open(in_root(root, &file.path)) else { continue };
+        let Ok(meta) = open.metadata() else { continue };
+        if meta.uid() != own || !Content::of(&open).is_ok_and(|content| content == file.content) {
+            continue;
+        }
+        let name = file.path.rsplit(|b| *b == b'/').next().unwrap_or_default().to_vec();
+        let object = Object { kind: ObjectKind::Memfd { name, seals: 0 }, size: meta.len() };
+        file.stand_in = Some(objects.register(meta.dev() | STAND_IN, meta.ino(), object, Some(open.into())));
+    }
+}
 
 /// A process whose areas are looked at.
 pub struct Source<'a> {

@@ -21,7 +21,7 @@ use roam_sys::procfs::smaps;
 
 use crate::content::{self, Content, MapsName};
 use crate::error::Error;
-use crate::kinds::mapped_file::Source;
+use crate::kinds::mapped_file::{self, Source};
 use crate::kinds::memory_file;
 use crate::kinds::memory_traits::Traits;
 use crate::kinds::private_files;
@@ -271,14 +271,15 @@ impl<'a> Builder<'a> {
         }
         let content = Content::of(&File::open(&outside)?)?;
         let file = self.files.len() as u32;
-        self.files.push(MappedFile { path: path.clone(), content });
+        self.files.push(MappedFile { path: path.clone(), content, stand_in: None });
         self.by_path.insert(path, (name, file));
         Ok(Backing::File { file, offset: area.offset })
     }
 
     /// The finished layout, and where to read its objects.
     #[must_use]
-    pub fn finish(self) -> (Layout, ObjectViews) {
+    pub fn finish(mut self) -> (Layout, ObjectViews) {
+        mapped_file::add_stand_ins(&self.root, &self.processes, &mut self.files, self.objects);
         let layout = Layout {
             processes: self.processes,
             files: self.files,

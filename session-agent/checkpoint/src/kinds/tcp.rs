@@ -23,7 +23,7 @@ use super::inet::{self, Address, Sharing};
 use super::open_file::{FileId, Look, OpenFileKind, Stop};
 use super::socket_options::SocketOption;
 use super::{paths, tcp_build};
-use crate::error::Error;
+use crate::error::{Error, TRY_AGAIN};
 
 /// A TCP socket.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,7 +99,6 @@ const LISTEN: u8 = 10;
 const ENDED: [u8; 5] = [4, 5, 6, 9, 11];
 /// TIME_WAIT, CLOSE_WAIT, LAST_ACK, CLOSING: the other side has said so, and that has arrived.
 const PEER_ENDED: [u8; 4] = [6, 8, 9, 11];
-const MOMENT: &str = "Try again in a moment.";
 
 /// The TCP sockets of the pod.
 pub struct Table {
@@ -234,7 +233,7 @@ impl Info {
 fn link(look: &Look, known: &Known<'_>, info: &Info) -> Result<Link, Stop> {
     let events = socket::events(look.file.as_fd());
     if events & libc::POLLPRI != 0 {
-        return Err(Stop::cannot("it has urgent data that is not read yet", MOMENT));
+        return Err(Stop::cannot("it has urgent data that is not read yet", TRY_AGAIN));
     }
     let failed = |e| Error::system("asking a socket for its name", e);
     let own = socket::own_name(look.file.as_fd()).map_err(failed)?;
@@ -249,23 +248,23 @@ fn link(look: &Look, known: &Known<'_>, info: &Info) -> Result<Link, Stop> {
             let waiting = waiting(own, known)?;
             if waiting.len() != info.waiting as usize {
                 let reason = "a connection waits to be accepted that was closed again";
-                return Err(Stop::cannot(reason, MOMENT));
+                return Err(Stop::cannot(reason, TRY_AGAIN));
             }
             Ok(Link::Listening { backlog: info.backlog as i32, waiting })
         }
         SYN_SENT => {
             let table = known.tcp()?;
             let asked = table.sockets.iter().find(|s| s.inode == look.stat.st_ino);
-            let asked = asked.ok_or_else(|| Stop::cannot("its connection is just opening", MOMENT))?;
+            let asked = asked.ok_or_else(|| Stop::cannot("its connection is just opening", TRY_AGAIN))?;
             Ok(Link::Connecting { peer: Address(asked.peer) })
         }
         _ => {
             let peer = inet::peer_address(look)
-                .ok_or_else(|| Stop::cannot("its connection is just opening or closing", MOMENT))?;
+                .ok_or_else(|| Stop::cannot("its connection is just opening or closing", TRY_AGAIN))?;
             let with = with(own, peer, known)?;
             // The other side may be in flight somewhere, which only a capture can see.
             if with == With::Gone && !PEER_ENDED.contains(&info.state) && !known.may_be_in_flight() {
-                return Err(Stop::cannot(format!("the other side of it, {peer}, can't be found"), MOMENT));
+                return Err(Stop::cannot(format!("the other side of it, {peer}, can't be found"), TRY_AGAIN));
             }
             Ok(Link::Connected { peer, with })
         }
@@ -307,7 +306,7 @@ fn waiting(own: Address, known: &Known<'_>) -> Result<Vec<FileId>, Stop> {
         if entry.unread > u32::from(entry.state == CLOSE_WAIT) {
             let who = entry.peer;
             let reason = format!("the connection of {who} has data and is not accepted yet");
-            return Err(Stop::cannot(reason, MOMENT));
+            return Err(Stop::cannot(reason, TRY_AGAIN));
         }
         let client = table.by_ends.get(&(plain(entry.peer), plain(entry.own)));
         clients.extend(client.map(|&id| (known.look(id).stat.st_ino, id)));

@@ -18,7 +18,7 @@ use super::inet::{self, Address, Sharing, set_integer};
 use super::open_file::{FileId, Kind, Look, OpenFileKind, Stop};
 use super::socket_options::{self, SocketOption};
 use super::unix::SO_PEEK_OFF;
-use crate::error::Error;
+use crate::error::{Error, TRY_AGAIN};
 
 /// A UDP socket.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -176,7 +176,7 @@ fn no_error(look: &Look) -> Result<(), Stop> {
     match socket::has_error(look.file.as_fd()) {
         true => Err(Stop::cannot(
             "it has an error that the program has not been told (nobody was where it sent to)",
-            "Try again in a moment.",
+            TRY_AGAIN,
         )),
         false => Ok(()),
     }

@@ -19,7 +19,7 @@ use super::gather::{Capture, Known};
 use super::memory::in_root;
 use super::open_file::{FileId, Look, OpenFileKind, Stop};
 use super::{paths, unix_build};
-use crate::error::Error;
+use crate::error::{Error, TRY_AGAIN};
 
 /// A unix socket.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -184,7 +184,7 @@ impl OpenFileKind for State {
 fn no_urgent_data(look: &Look) -> Result<(), Stop> {
     match socket::events(look.file.as_fd()) & libc::POLLPRI {
         0 => Ok(()),
-        _ => Err(Stop::cannot("it has urgent data that is not read yet", "Try again in a moment.")),
+        _ => Err(Stop::cannot("it has urgent data that is not read yet", TRY_AGAIN)),
     }
 }
 
@@ -228,7 +228,7 @@ fn link(kind: i32, look: &Look, diag: &UnixSocket, known: &Known<'_>) -> Result<
             diag.waiting.iter().filter_map(|&peer| peer_id(peer, look, known)).collect();
         if waiting.len() < diag.incoming as usize {
             let reason = "a connection waits to be accepted that was closed again";
-            return Err(Stop::cannot(reason, "Try again in a moment."));
+            return Err(Stop::cannot(reason, TRY_AGAIN));
         }
         return Ok(Link::Listening { backlog: diag.outgoing as i32, waiting });
     }
@@ -241,9 +241,7 @@ fn link(kind: i32, look: &Look, diag: &UnixSocket, known: &Known<'_>) -> Result<
         None if kind == libc::SOCK_DGRAM || diag.state != ESTABLISHED => Ok(Link::None),
         _ if known.unix_sockets()?.values().any(|s| s.waiting.contains(&inode)) => match diag.outgoing {
             0 => Ok(Link::Waiting),
-            _ => {
-                Err(Stop::cannot("its connection has data and is not accepted yet", "Try again in a moment."))
-            }
+            _ => Err(Stop::cannot("its connection has data and is not accepted yet", TRY_AGAIN)),
         },
         _ => Ok(Link::Gone { reset: socket::has_error(look.file.as_fd()) }),
     }

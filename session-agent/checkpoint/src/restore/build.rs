@@ -57,6 +57,9 @@ impl Restorer {
         externals: &mut dyn Externals,
         ask_for_locks: &mut dyn FnMut() -> Result<(), Error>,
     ) -> Result<Prepared, Error> {
+        if !self.wanting.is_empty() {
+            return Err(Error::Refused(std::mem::take(&mut self.wanting)));
+        }
         if self.layout != image.layout {
             return Err(Error::Image("the memory that was sent is not this image's".to_owned()));
         }

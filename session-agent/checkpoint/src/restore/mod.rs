@@ -8,6 +8,7 @@
 //! Until the descriptors are in place all stubs share one descriptor table.
 
 mod build;
+mod mapped_files;
 mod mappings;
 mod objects;
 mod place;
@@ -27,9 +28,7 @@ use roam_sys::memory::{self, MemFile};
 pub use build::Prepared;
 use stub::{KernelBlock, Stub};
 
-use crate::content::Content;
 use crate::error::Error;
-use crate::kinds::memory::in_root;
 use crate::kinds::private_files;
 use crate::kinds::tree::{self, Node, Step};
 use crate::objects::ObjectId;
@@ -65,6 +64,9 @@ pub struct Restorer {
     files_of_memory: HashMap<i32, MemFile>,
     /// Mapped files: their descriptors in the shared table, for reading and for writing.
     files: HashMap<(u32, bool), i32>,
+    /// Whether a layout may name files that are not here, as long as the last one does not; which it does.
+    may_want: bool,
+    wanting: Vec<Refusal>,
     channel: Option<(OwnedFd, i32)>,
 }
 
@@ -86,8 +88,16 @@ impl Restorer {
             layout: Layout::default(),
             objects: Vec::new(),
             files: HashMap::new(),
+            may_want: false,
+            wanting: Vec::new(),
             channel: None,
         })
+    }
+
+    /// What comes was written down at one time and may tell of files that were replaced before its end: only
+    /// those of the last layout must be here.
+    pub fn expect_record(&mut self) {
+        self.may_want = true;
     }
 
     fn stub(&mut self, pid: i32) -> Result<&mut Stub, Error> {
@@ -280,30 +290,6 @@ impl Restorer {
         Ok(())
     }
 
-    /// Every mapped file must be here with the same content.
-    fn check_files(&self, layout: &Layout) -> Result<(), Error> {
-        let mut refusals = Vec::new();
-        for file in layout.files.iter().filter(|f| !self.layout.files.contains(f)) {
-            let path = in_root(&self.root, &file.path);
-            let reason = match File::open(&path).and_then(|f| Content::of(&f)) {
-                Ok(content) if content == file.content => None,
-                Ok(_) => Some("it is not the one that the session uses"),
-                Err(e) if e.kind() == std::io::ErrorKind::NotFound => Some("it is missing"),
-                Err(_) => Some("it can't be read"),
-            };
-            if let Some(reason) = reason {
-                refusals.push(Refusal {
-                    process: "session".to_owned(),
-                    pid: 0,
-                    what: format!("file {}", String::from_utf8_lossy(&file.path)),
-                    reason: reason.to_owned(),
-                    remedy: "Install the same version of the program on both machines.".to_owned(),
-                });
-            }
-        }
-        if refusals.is_empty() { Ok(()) } else { Err(Error::Refused(refusals)) }
-    }
-
     fn make_private_folders(&mut self, layout: &Layout) -> Result<(), Error> {
         let mut batch = Batch::new();
         private_files::make_folders(&layout.private, &self.private_folders, &mut batch)?;
@@ -327,13 +313,13 @@ impl Restorer {
 impl PageSink for Restorer {
     fn layout(&mut self, layout: &Layout) -> Result<(), Error> {
         place::validate(layout).map_err(Error::Image)?;
-        self.check_files(layout)?;
+        let absent = self.absent_files(layout)?;
         let nodes: Vec<Node> = layout.processes.iter().map(|p| p.node).collect();
         self.make_way(layout)?;
         self.move_holder(&nodes)?;
         self.make_private_folders(layout)?;
         self.make_objects(&layout.objects)?;
-        self.open_files(layout)?;
+        self.open_files(layout, &absent)?;
         self.open_readers(layout)?;
         self.grow_tree(&nodes)?;
         self.map(layout)?;

@@ -1,5 +1,4 @@
-//! What mappings stand on: shared objects, made once in the table that all stubs share, and the files that are
-//! mapped.
+//! The shared objects that mappings stand on, made once in the table that all stubs share.
 
 use std::fs::File;
 
@@ -75,55 +74,6 @@ impl Restorer {
         Ok(Made::File { number, reader: None, file })
     }
 
-    /// Opens what the mappings need in the shared table.
-    pub(super) fn open_files(&mut self, layout: &Layout) -> Result<(), Error> {
-        let mut needed: Vec<(u32, bool)> = layout
-            .processes
-            .iter()
-            .flat_map(|p| &p.mappings)
-            .filter_map(|m| match m.backing {
-                Backing::File { file, .. } => Some((file, may_write(m))),
-                _ => None,
-            })
-            .collect();
-        needed.sort_unstable();
-        needed.dedup();
-        let old = std::mem::take(&mut self.files);
-        let mut batch = Batch::new();
-        let mut opened: Vec<((u32, bool), RetOf)> = Vec::new();
-        for key in needed {
-            let file = &layout.files[key.0 as usize];
-            // Indexes are of this layout; a file known from the last one keeps its descriptor.
-            let known = self
-                .layout
-                .files
-                .iter()
-                .position(|f| f == file)
-                .and_then(|before| old.get(&(before as u32, key.1)));
-            if let Some(number) = known {
-                self.files.insert(key, *number);
-                continue;
-            }
-            let path = batch.c_string(&file.path);
-            let mode = if key.1 { libc::O_RDWR } else { libc::O_RDONLY };
-            opened.push((
-                key,
-                batch.must(
-                    "opening a mapped file",
-                    libc::SYS_openat,
-                    &[libc::AT_FDCWD.into(), path.into(), (mode | libc::O_CLOEXEC).into()],
-                ),
-            ));
-        }
-        if !batch.is_empty() {
-            let done = self.run_in_holder(&batch)?;
-            for (key, ret) in opened {
-                self.files.insert(key, done.ret(ret) as i32);
-            }
-        }
-        Ok(())
-    }
-
     /// Opens the objects once more, for reading only, that some process maps and may never write.
     pub(super) fn open_readers(&mut self, layout: &Layout) -> Result<(), Error> {
         let mappings = layout.processes.iter().flat_map(|p| &p.mappings);
@@ -152,7 +102,7 @@ impl Restorer {
     }
 }
 
-fn memory_file(name: &[u8], batch: &mut Batch) -> RetOf {
+pub(super) fn memory_file(name: &[u8], batch: &mut Batch) -> RetOf {
     const MFD_ALLOW_SEALING: u32 = 2;
     let name = batch.c_string(&name[..name.len().min(200)]);
     batch.must(

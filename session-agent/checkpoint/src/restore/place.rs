@@ -33,6 +33,9 @@ pub fn find_free(layout: &Layout, len: u64) -> Result<u64, String> {
 /// # Errors
 /// What is wrong with them.
 pub fn validate(layout: &Layout) -> Result<(), String> {
+    if layout.files.iter().filter_map(|f| f.stand_in).any(|id| id.0 as usize >= layout.objects.len()) {
+        return Err("a file's stand-in is unknown".to_owned());
+    }
     for process in &layout.processes {
         let mut last = PAGE * 16;
         for m in &process.mappings {

@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::lane::Lane;
 use super::sender::{Effect, Input, Rules, State};
 use crate::bundle::{ItemSink, Outgoing};
-use crate::carry::{about, engine_failed, refused, send_frozen, wait_for_commands};
+use crate::carry::{about, engine_failed, freeze_and_send, refused, wait_for_commands};
 use crate::journal::Entry;
 use crate::keeper::{Keeper, LOCK_RETRY, Phase, Unsettled, away, end_pod, failed};
 use crate::live::Live;
@@ -112,12 +112,12 @@ fn engine_part(
                 Ok(Round { pages: stats.pages, bytes: out.bytes, ms: begun.elapsed().as_millis() as u64 })
             })()),
             Order::StopAndCopy => Report::Copied((|| {
-                let mut now_frozen = freeze(&*live.pod).map_err(|e| engine_failed(SENDING, e))?;
-                let stats = send_frozen(&mut now_frozen, live, &keeper.log, tracker.as_mut(), &mut out)?;
-                frozen = Some(now_frozen);
-                let ms = begun.elapsed().as_millis() as u64;
+                let (stopped, stats) = freeze_and_send(live, &keeper.log, tracker.as_mut(), &mut out)?;
+                let frozen_at = stopped.since;
+                frozen = Some(stopped);
+                let ms = frozen_at.elapsed().as_millis() as u64;
                 let round = Round { pages: stats.pages, bytes: out.bytes, ms };
-                Ok(Copied { frozen_at: begun, round, bytes: out.bytes })
+                Ok(Copied { frozen_at, round, bytes: out.bytes })
             })()),
             Order::GiveLocks => Report::LocksGiven((|| {
                 let frozen = frozen.as_ref().ok_or_else(|| Failure::undone("Nothing is frozen."))?;
