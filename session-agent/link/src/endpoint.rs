@@ -5,16 +5,23 @@
 //! [`SILENCE`] is dead: the agent then dials again. Streams of a dead connection fail; what they
 //! carried is asked again by those who need it, so that nothing is done twice behind their backs.
 //!
+//! An endpoint that was killed and is there again knows nothing of its old connections; whoever still speaks on one of
+//! them is told so at once (a stateless reset, RFC 9000 §10.3). The key of these resets is made from the
+//! machine's own, so that they are believed across a restart and nobody else can make them.
+//!
 //! Refused: more than [`MAX_HANDSHAKES`] handshakes at a time, other protocols than ours.
 
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
-use quinn::{Connection, IdleTimeout, RecvStream, SendStream, TransportConfig, VarInt};
+use quinn::{
+    Connection, ConnectionId, ConnectionIdGenerator, EndpointConfig, IdleTimeout, RecvStream, SendStream,
+    TransportConfig, VarInt,
+};
 use roam_api::session::MachineKey;
 use rustls::pki_types::CertificateDer;
 use tokio::task::JoinSet;
@@ -34,6 +41,8 @@ pub const HANDSHAKE_TIME: Duration = Duration::from_secs(5);
 pub const MAX_HANDSHAKES: usize = 64;
 /// Streams that the other side may have open on a connection.
 const MAX_STREAMS: u32 = 256;
+/// Bytes of a connection id.
+const ID_LEN: usize = 8;
 const ALPN: &[u8] = b"roam/1";
 
 /// Why there is no connection.
@@ -120,7 +129,11 @@ impl Endpoint {
         let any: [IpAddr; 2] = [Ipv6Addr::UNSPECIFIED.into(), Ipv4Addr::UNSPECIFIED.into()];
         let mut last = io::Error::other("no address");
         for (ip, port) in any.into_iter().flat_map(|ip| [(ip, port), (ip, 0)]) {
-            match quinn::Endpoint::server(config.clone(), SocketAddr::new(ip, port)) {
+            let bound = UdpSocket::bind(SocketAddr::new(ip, port)).and_then(|socket| {
+                let runtime = quinn::default_runtime().ok_or_else(|| io::Error::other("no tokio here"))?;
+                quinn::Endpoint::new(endpoint_config(own), Some(config.clone()), socket, runtime)
+            });
+            match bound {
                 Ok(quinn) => return Ok(Self { quinn, own: own.clone() }),
                 Err(error) => last = error,
             }
@@ -210,6 +223,33 @@ impl Endpoint {
     }
 }
 
+/// Connection ids without any form. quinn's own have a checksum with a key of each endpoint, so that those of a
+/// predecessor would be dropped as noise and not be reset.
+#[derive(Debug)]
+struct PlainIds;
+
+impl ConnectionIdGenerator for PlainIds {
+    fn generate_cid(&mut self) -> ConnectionId {
+        ConnectionId::new(&rand::random::<[u8; ID_LEN]>())
+    }
+
+    fn cid_len(&self) -> usize {
+        ID_LEN
+    }
+
+    fn cid_lifetime(&self) -> Option<Duration> {
+        None
+    }
+}
+
+/// What lets an endpoint reset the connections of the one whose place it takes.
+fn endpoint_config(own: &RawKey) -> EndpointConfig {
+    let key = own.derived("roam 2026-11 stateless resets of QUIC connections");
+    let mut config = EndpointConfig::new(Arc::new(ring::hmac::Key::new(ring::hmac::HMAC_SHA256, &key)));
+    config.cid_generator(|| Box::new(PlainIds));
+    config
+}
+
 fn transport() -> Arc<TransportConfig> {
     let mut transport = TransportConfig::default();
     transport
@@ -266,6 +306,45 @@ mod tests {
         let (mut send, mut receive) = link.open().await.unwrap();
         frames::write(&mut send, &"hello").await.unwrap();
         assert_eq!(frames::expect::<String>(&mut receive).await.unwrap(), "hello");
+    }
+
+    /// What a killed endpoint's successor sees: its packets, and nothing of its connections. Both directions, because
+    /// either side may have dialled.
+    #[test]
+    fn a_successor_resets_the_connections_of_the_one_killed() {
+        for killed_dialled in [false, true] {
+            let life = || tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+            let (first, rest) = (life(), life());
+            let (dies, lives) = (RawKey::from_seed(&[1; 32]), RawKey::from_seed(&[2; 32]));
+            let victim = first.block_on(async { Endpoint::bind(&dies, 0).unwrap() });
+            let port = victim.port().unwrap();
+            let other = rest.block_on(async { Endpoint::bind(&lives, 0).unwrap() });
+            let at = |port| SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port);
+            let (accepted, mut links) = tokio::sync::mpsc::channel(1);
+            let hold = move |link: Link| {
+                let accepted = accepted.clone();
+                async move {
+                    let _ = accepted.send(link.clone()).await;
+                    link.closed().await;
+                }
+            };
+            let (from, to) = if killed_dialled { (&victim, &other) } else { (&other, &victim) };
+            let (serving, address) = (to.clone(), at(to.port().unwrap()));
+            let (on, by) = if killed_dialled { (&rest, &first) } else { (&first, &rest) };
+            on.spawn(async move { serving.serve(hold).await });
+            let expect = Expect::Only(to.own.public());
+            let dialled = by.block_on(from.connect(&[address], expect)).unwrap();
+            let taken = on.block_on(links.recv()).unwrap();
+            let (survivor, killed) = if killed_dialled { (taken, dialled) } else { (dialled, taken) };
+            // Without a word, as a kill is: what would say goodbye goes first, then the socket.
+            first.shutdown_timeout(Duration::from_secs(5));
+            drop((victim, killed));
+            let successor = rest.block_on(async { Endpoint::bind(&dies, port).unwrap() });
+            assert_eq!(successor.port().unwrap(), port);
+            rest.block_on(survivor.closed());
+            let why = survivor.connection.close_reason().unwrap();
+            assert!(matches!(why, quinn::ConnectionError::Reset), "{why}");
+        }
     }
 
     #[tokio::test]

@@ -59,6 +59,13 @@ impl RawKey {
         MachineKey(self.signing.verifying_key().to_bytes())
     }
 
+    /// A key of its own for another purpose, always the same for the same purpose. `purpose` says which, in words that
+    /// nothing else uses (BLAKE3's key derivation).
+    #[must_use]
+    pub(crate) fn derived(&self, purpose: &str) -> [u8; 32] {
+        blake3::derive_key(purpose, self.signing.as_bytes())
+    }
+
     fn certified(&self, provider: &CryptoProvider) -> Result<Arc<CertifiedKey>, Error> {
         let mut pkcs8 = PKCS8_PREFIX.to_vec();
         pkcs8.extend_from_slice(self.signing.as_bytes());
