@@ -251,7 +251,8 @@ async fn watch(fake: &Fake, stream: &mut UnixStream) {
     }
 }
 
-/// A session called `slow` waits in pre-copy until it is cancelled; any other moves at once.
+/// A session called `slow` waits in pre-copy until it is cancelled or nobody waits for it any more; one called `late`
+/// moves and says nothing of it before nobody waits for it any more; any other moves at once.
 async fn send(
     fake: &Arc<Fake>,
     to: String,
@@ -260,13 +261,19 @@ async fn send(
     stream: &mut UnixStream,
 ) -> (Result<Answer, Failure>, bool) {
     let running = fake.info.borrow().clone().unwrap();
-    let mut sending = running.clone();
-    sending.state = SessionState::Sending { to, stage: MoveStage::PreCopy };
-    fake.info.send_replace(Some(sending));
+    let at = |stage| {
+        let state = SessionState::Sending { to: to.clone(), stage };
+        fake.info.send_replace(Some(SessionInfo { state, ..running.clone() }));
+    };
+    at(MoveStage::PreCopy);
     let progress = MoveProgress { stage: MoveStage::PreCopy, bytes_sent: 1, bytes_total: 2, elapsed_ms: 1 };
     let _ = frames::write(stream, &Reply::Progress(progress)).await;
+    let mut nothing = [0];
     if running.name == "slow" {
-        fake.cancel.notified().await;
+        tokio::select! {
+            () = fake.cancel.notified() => {}
+            _ = stream.read(&mut nothing) => {}
+        }
         fake.info.send_replace(Some(running));
         return (Err(Failure::undone("The move was cancelled.")), false);
     }
@@ -279,6 +286,10 @@ async fn send(
     };
     frames::write(&mut lane, &running).await.unwrap();
     let _: String = frames::expect(&mut lane).await.unwrap();
+    if running.name == "late" {
+        at(MoveStage::Commit);
+        let _ = stream.read(&mut nothing).await;
+    }
     let report = MoveReport {
         downtime_ms: 1.5,
         downtime_uncertainty_ms: 0.1,

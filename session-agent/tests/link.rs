@@ -8,7 +8,7 @@ use std::time::Duration;
 use common::{Machine, pair};
 use roam_agent::client::Client;
 use roam_api::agent::{Reply, Request, Snapshot};
-use roam_api::session::SessionState;
+use roam_api::session::{MoveStage, SessionState};
 
 fn runs_on(snapshot: &Snapshot, session: &str, host: &str) -> bool {
     snapshot.sessions.iter().any(|s| s.name == session && s.host == host && s.state == SessionState::Running)
@@ -194,6 +194,67 @@ fn a_move_can_be_cancelled_until_its_commit() {
     sending.kill().unwrap();
     sending.wait().unwrap();
     desk.until("undone", |s| runs_on(s, "slow", "desk"));
+}
+
+fn sends(snapshot: &Snapshot, stage: MoveStage) -> bool {
+    let at = |state: &SessionState| matches!(state, SessionState::Sending { stage: at, .. } if *at == stage);
+    snapshot.sessions.iter().any(|session| at(&session.state))
+}
+
+#[test]
+fn a_send_whose_agent_dies_says_where_the_session_is() {
+    let (mut desk, laptop) = (Machine::on("desk"), Machine::on("laptop"));
+    pair(&desk, &laptop);
+    // Asked for here: the command waits for the next agent, or starts it.
+    desk.ok(&["run", "--no-screen", "--name", "slow", "sleep", "100"]);
+    let sending = desk.command("roam", &["send", "slow", "laptop"]).stderr(Stdio::piped()).spawn().unwrap();
+    desk.until("on its way", |s| sends(s, MoveStage::PreCopy));
+    desk.kill_agent();
+    desk.start();
+    let told = sending.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&told.stderr);
+    assert_eq!(told.status.code(), Some(4), "{text}");
+    assert!(text.contains("slow still runs on desk"), "{text}");
+
+    // Asked for from the other side, whose own agent lives.
+    laptop.until("listed", |s| runs_on(s, "slow", "desk"));
+    let sending = laptop.command("roam", &["send", "slow@desk", "."]).stderr(Stdio::piped()).spawn().unwrap();
+    laptop.until("on its way", |s| sends(s, MoveStage::PreCopy));
+    desk.kill_agent();
+    desk.start();
+    let told = sending.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&told.stderr);
+    assert_eq!(told.status.code(), Some(4), "{text}");
+    assert!(text.contains("slow still runs on desk"), "{text}");
+    laptop.until("listed", |s| runs_on(s, "slow", "desk"));
+    desk.ok(&["stop", "slow"]);
+
+    // Past the commit: it is there, and the new agent hears it from there.
+    desk.ok(&["run", "--no-screen", "--name", "late", "sleep", "100"]);
+    let sending = desk.command("roam", &["send", "late", "laptop"]).stderr(Stdio::piped()).spawn().unwrap();
+    desk.until("committed", |s| sends(s, MoveStage::Commit));
+    desk.kill_agent();
+    desk.start();
+    let told = sending.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&told.stderr);
+    assert_eq!(told.status.code(), Some(6), "{text}");
+    assert!(text.contains("late runs on laptop now"), "{text}");
+    desk.until("there", |s| runs_on(s, "late", "laptop"));
+}
+
+#[test]
+fn a_send_whose_keeper_dies_says_where_the_session_is() {
+    let (desk, laptop) = (Machine::on("desk"), Machine::on("laptop"));
+    pair(&desk, &laptop);
+    desk.ok(&["run", "--no-screen", "--name", "slow", "sleep", "100"]);
+    let sending = desk.command("roam", &["send", "slow", "laptop"]).stderr(Stdio::piped()).spawn().unwrap();
+    desk.until("on its way", |s| sends(s, MoveStage::PreCopy));
+    common::kill_by_file(&desk.folders()[0].join("keeper.pid"));
+    let told = sending.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&told.stderr);
+    assert_eq!(told.status.code(), Some(4), "{text}");
+    assert!(text.contains("slow still runs on desk"), "{text}");
+    assert_eq!(desk.ok(&["exec", "slow", "echo", "alive"]), "alive");
 }
 
 /// Waits for the viewer of this number at a machine, and checks what it was told.

@@ -8,9 +8,11 @@ use std::process::{Child, ChildStdout, Stdio};
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use roam_api::session::SessionState;
 use roam_tests::harness::guard::LabGuard;
 use roam_tests::harness::report::Report;
 use roam_tests::harness::wait::{self, Limit, Lines};
+use roam_tests::lab::roam::await_snapshot;
 
 use crate::desktop::Screen;
 use crate::kills;
@@ -23,12 +25,12 @@ type Break = fn(&LabGuard, &Sending) -> Result<()>;
 /// What breaks, the exit codes that `roam send` may end with, and what mends it.
 const BREAKS: [(&str, Break, &[i32]); 7] = [
     ("ctrl-c", |_, sending| sending.interrupt(), &[4]),
-    ("cut", |lab, _| tell_lab(lab, &["cut", "laptop"]), &[4, 5]),
-    ("target-agent", |lab, _| tell_lab(lab, &["kill", "laptop", "agent"]), &[0, 4, 5, 6]),
-    ("target-keeper", |lab, s| tell_lab(lab, &["kill", "laptop", "keeper", &s.session]), &[4, 6]),
-    ("source-agent", |lab, _| tell_lab(lab, &["kill", "desk", "agent"]), &[0, 4, 5, 6]),
-    ("source-keeper", |lab, s| tell_lab(lab, &["kill", "desk", "keeper", &s.session]), &[4, 6]),
-    ("target-down", |lab, _| tell_lab(lab, &["down", "laptop"]), &[4, 5]),
+    ("cut", |lab, _| tell_lab(lab, &["cut", "laptop"]), &[4]),
+    ("target-agent", |lab, _| tell_lab(lab, &["kill", "laptop", "agent"]), &[0, 4, 6]),
+    ("target-keeper", |lab, s| tell_lab(lab, &["kill", "laptop", "keeper", &s.session]), &[4]),
+    ("source-agent", |lab, _| tell_lab(lab, &["kill", "desk", "agent"]), &[4]),
+    ("source-keeper", |lab, s| tell_lab(lab, &["kill", "desk", "keeper", &s.session]), &[4]),
+    ("target-down", |lab, _| tell_lab(lab, &["down", "laptop"]), &[4]),
 ];
 
 /// Tells the story.
@@ -120,6 +122,16 @@ fn broken(lab: &LabGuard, name: &str, with: Break, codes: &[i32]) -> Result<()> 
         let code = sending.end()?;
         restore(lab)?;
         ensure!(codes.contains(&code), "`roam send` ended with {code}, not with one of {codes:?}");
+        let host = if code == 4 { "desk" } else { "laptop" };
+        await_snapshot(
+            &lab.machine("desk")?,
+            "it runs where the code says",
+            Limit::seconds(60),
+            |snapshot| {
+                let one = snapshot.sessions.iter().find(|info| info.name == session);
+                one.is_some_and(|info| info.state == SessionState::Running && info.host == host)
+            },
+        )?;
         let said = roam(lab, &["exec", session, "--", "echo", "alive"])?;
         ensure!(said == "alive\n", "the session says {said:?}");
         Ok(())

@@ -127,6 +127,14 @@ pub enum Request {
     Quit,
     /// What this machine can do: the checks of `roam doctor`.
     Doctor,
+    /// Where did a `Send` end whose answer was lost? Moves nothing. Answered by [`Answer::Moved`] only if that very move
+    /// is still followed; else by a failure that says where the session runs.
+    Settle {
+        /// `NAME` or `NAME@MACHINE`.
+        session: String,
+        /// The machine it was to go to.
+        machine: String,
+    },
 }
 
 /// What the agent sends back.

@@ -127,6 +127,11 @@ pub enum Action {
         /// On this machine; none: everywhere.
         on: Option<MachineKey>,
     },
+    /// Say how a `Send` came out whose answer was lost, as [`crate::agent::Request::Settle`].
+    Settle {
+        /// The target.
+        to: MachineKey,
+    },
 }
 
 /// A session that wants to move to the machine that is asked.

@@ -203,6 +203,8 @@ async fn send(
     let (mut nothing, mut there) = ([0], true);
     loop {
         tokio::select! {
+            // The move begins before anybody can cancel it: else that would be forgotten.
+            biased;
             result = &mut moving => return result.map(Answer::Moved),
             Some(progress) = progress.recv() => {
                 let _ = frames::write(&mut to_client, &Reply::Progress(progress)).await;

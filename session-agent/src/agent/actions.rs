@@ -16,9 +16,10 @@ use roam_api::error::Failure;
 use roam_api::keeper::{Answer as KeeperAnswer, Reply as KeeperReply, Request as KeeperRequest};
 use roam_api::peer::{self, Action};
 use roam_api::session::{MachineKey, SessionId};
-use roam_link::frames;
+use roam_link::frames::{self, FrameError};
 
 use super::keeper::{Keeper, broken, unexpected};
+use super::outcome::{self, Asked};
 use super::permissions::Deed;
 use super::serve::{Channel, gone};
 use super::table::{Place, Table};
@@ -72,6 +73,11 @@ async fn act(
     hops: u8,
     channel: &mut Channel,
 ) -> Result<Answer, Failure> {
+    if let Action::Settle { to } = action {
+        let limit = if origin == Origin::Local { outcome::LIMIT } else { outcome::LIMIT_FOR_OTHERS };
+        let asked = Asked { origin, id, to, hops, joins: true };
+        return outcome(agent, asked, limit, channel).await;
+    }
     let place = settled_place(agent, origin, &id).await;
     match (action, place) {
         (_, None) => Err(Failure::wrong_use("The session is not known here any more.")
@@ -162,7 +168,17 @@ async fn forward(
     let takes_input = matches!(action, Action::Exec { .. });
     let request = peer::Request::Act { session: id, action, hops: hops - 1 };
     let result = match network::open(agent, machine, &request).await {
-        Ok(stream) => relay(agent, machine, id, stream, takes_input, channel).await,
+        Ok(stream) => match relay(agent, id, stream, takes_input, channel).await {
+            Ok(answered) => answered,
+            Err(error) => match sends {
+                Some(to) => {
+                    tracing::info!(session = %id, %error, "a move's answer is lost with the link; looking for its end");
+                    let asked = Asked { origin, id, to, hops, joins: true };
+                    outcome(agent, asked, outcome::LIMIT, channel).await
+                }
+                None => Err(lost(agent, machine, &error)),
+            },
+        },
         Err(failure) => Err(failure),
     };
     if sends == Some(agent.key()) && result.is_ok() {
@@ -184,14 +200,36 @@ async fn forward(
     result
 }
 
+/// How a move came out whose answer was lost, unless the one who asks leaves before.
+async fn outcome(
+    agent: &Arc<Agent>,
+    asked: Asked,
+    limit: Duration,
+    channel: &mut Channel,
+) -> Result<Answer, Failure> {
+    tokio::select! {
+        found = outcome::find(agent, asked, limit) => found,
+        () = channel.closed() => Err(gone()),
+    }
+}
+
+fn lost(agent: &Agent, machine: MachineKey, error: &FrameError) -> Failure {
+    let name = agent.core().machines.name(&machine);
+    Failure::unreachable(format!("{name} can't be reached any more: {error}."))
+        .next("What was begun there may go on; `roam list` shows it when the machine is back.")
+}
+
+/// The other machine's answer.
+///
+/// # Errors
+/// If the link broke before it came.
 async fn relay(
     agent: &Agent,
-    machine: MachineKey,
     id: SessionId,
     (mut say, mut hear): network::Stream,
     takes_input: bool,
     channel: &mut Channel,
-) -> Result<Answer, Failure> {
+) -> Result<Result<Answer, Failure>, FrameError> {
     let Channel { reader, writer } = channel;
     let input = async {
         if !takes_input {
@@ -207,27 +245,23 @@ async fn relay(
     let output = async {
         loop {
             match frames::expect(&mut hear).await {
-                Ok(Reply::Done(answer)) => return Ok(answer),
-                Ok(Reply::Failed(failure)) => return Err(failure),
+                Ok(Reply::Done(answer)) => return Ok(Ok(answer)),
+                Ok(Reply::Failed(failure)) => return Ok(Err(failure)),
                 Ok(reply) => {
                     if let Reply::Progress(progress) = &reply {
                         agent.change(|core| core.moves.progress(&id, progress));
                     }
-                    frames::write(writer, &reply).await.map_err(|_| gone())?;
+                    if frames::write(writer, &reply).await.is_err() {
+                        return Ok(Err(gone()));
+                    }
                 }
-                Err(error) => {
-                    let name = agent.core().machines.name(&machine);
-                    return Err(Failure::unreachable(format!("{name} can't be reached any more: {error}."))
-                        .next(
-                            "What was begun there may go on; `roam list` shows it when the machine is back.",
-                        ));
-                }
+                Err(error) => return Err(error),
             }
         }
     };
     tokio::select! {
         result = output => result,
-        () = input => Err(gone()),
+        () = input => Ok(Err(gone())),
     }
 }
 

@@ -15,6 +15,7 @@
 //! | [`peer_serve`] | what other machines ask |
 //! | [`pair`] | pairing, unpairing, permissions |
 //! | [`moves`], [`offers`] | a move's source and target side |
+//! | [`outcome`] | how a move came out whose answer was lost |
 //! | [`viewers`] | windows of sessions on this screen |
 //! | [`doctor`] | what this machine can do |
 //!
@@ -49,6 +50,7 @@ pub mod machines;
 pub mod moves;
 pub mod network;
 pub mod offers;
+pub mod outcome;
 pub mod pair;
 pub mod peer_serve;
 pub mod permissions;

@@ -2,8 +2,8 @@
 //! the keeper to go, and tell everyone who asks how far it is.
 //!
 //! A move runs in a task of its own. Whoever asked for it may cancel by leaving; whoever only joined
-//! may not. What became of it is the keeper's word; if the keeper dies over it, the one that adopts
-//! the pod knows from the journal, and the session's place says how it came out.
+//! may not. What became of it is the keeper's word; if the keeper dies over it, [`super::outcome`] asks
+//! the one that takes its place.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,10 +17,11 @@ use roam_api::session::{
 };
 use tokio::sync::watch;
 
+use super::actions::Origin;
 use super::keeper::{Keeper, unexpected};
+use super::outcome::Asked;
 use super::serve::{Channel, gone};
-use super::table::Place;
-use super::{Agent, network, offers, viewers};
+use super::{Agent, network, offers, outcome, viewers};
 
 /// How long the end of a move is shown.
 pub const SHOWN_AFTER: Duration = Duration::from_secs(60);
@@ -28,8 +29,6 @@ pub const SHOWN_AFTER: Duration = Duration::from_secs(60);
 const MAX_SHOWN: usize = 64;
 /// Between two looks for moves that nobody has confirmed.
 const SETTLE_PAUSE: Duration = Duration::from_secs(3);
-/// How long a new keeper may take to say what became of a move that its predecessor died over.
-const SETTLE_TIME: Duration = Duration::from_secs(40);
 
 /// All moves that are shown. Pure.
 #[derive(Debug, Default)]
@@ -151,9 +150,21 @@ pub async fn send(
     }
 }
 
+/// The end of a move to this machine that this agent runs; none if it goes elsewhere.
+pub async fn end_of(agent: &Agent, mut run: Run, to: MachineKey) -> Option<Result<Answer, Failure>> {
+    if run.target != to {
+        return None;
+    }
+    let shown = run.progress.wait_for(|shown| shown.end.is_some()).await.ok()?.clone();
+    let (from, to) = (agent.name.clone(), agent.core().machines.name(&to));
+    Some(shown.end?.map(|report| Answer::Moved { from, to, report: Some(report) }))
+}
+
 /// Settles what is committed and not confirmed: by a keeper that lost its lane, or one that took a dead
-/// one's place. Asks the target for a new lane, again and again, as long as the agent runs.
+/// one's place. Asks the target for a new lane, again and again, as long as the agent runs. A move
+/// that this agent still runs gets one as well, if it takes longer than a commit does.
 pub async fn settle_all(agent: Arc<Agent>) {
+    let mut seen: Vec<(SessionId, MachineKey)> = Vec::new();
     loop {
         let open: Vec<(SessionId, MachineKey)> = {
             let core = agent.core();
@@ -163,18 +174,22 @@ pub async fn settle_all(agent: Arc<Agent>) {
                 }
                 _ => None,
             };
-            core.table
-                .kept()
-                .filter_map(committed)
-                .filter(|(id, _)| core.moves.running(id).is_none())
-                .collect()
+            core.table.kept().filter_map(committed).collect()
         };
-        for (id, to) in open {
-            if agent.network.link(&to).is_some() {
-                let settled = start(&agent, id, to, false);
+        for (id, to) in &open {
+            if agent.network.link(to).is_none() {
+                continue;
+            }
+            let runs = agent.core().moves.running(id).is_some();
+            if !runs {
+                let settled = start(&agent, *id, *to, false);
                 tracing::info!(session = %id, started = settled.is_ok(), "a move that is not confirmed is asked about");
+            } else if seen.contains(&(*id, *to)) {
+                tracing::info!(session = %id, "a move that is not confirmed gets another lane");
+                tokio::spawn(renew_lane(agent.clone(), *id, *to));
             }
         }
+        seen = open;
         tokio::time::sleep(SETTLE_PAUSE).await;
     }
 }
@@ -211,7 +226,6 @@ fn start(agent: &Arc<Agent>, id: SessionId, to: MachineKey, cold: bool) -> Resul
     let (agent, cancel) = (agent.clone(), run.cancel.clone());
     tokio::spawn(async move {
         let end = carry_out(&agent, &info, to, cold, &tell, &cancel).await;
-        let end = if end.is_err() { settle(&agent, &info, to, end).await } else { end };
         if let Err(failure) = &end {
             tracing::info!(session = info.name, %failure, "a move failed");
         }
@@ -232,27 +246,86 @@ async fn carry_out(
     cancel: &tokio::sync::Notify,
 ) -> Result<MoveReport, Failure> {
     let id = info.id;
-    let shown_here = info.shown_on.iter().find(|shown| shown.machine == agent.name);
-    let offer = Offer { info: info.clone(), show: shown_here.map(|shown| shown.view_only) };
-    // A person over there may have to be asked first.
-    let limit = offers::PERSON_TIME + network::ANSWER_TIME;
-    let request = peer::Request::Offer(offer);
-    let offered = tokio::select! {
-        offered = network::ask(agent, to, &request, limit) => offered,
+    let request = tokio::select! {
+        offered = offer(agent, info, to, cold) => match offered {
+            Ok(request) => request,
+            Err(failure) => {
+                if failure.outcome == Outcome::FailedAndUndone {
+                    // It may have begun to wait for the session.
+                    withdraw(agent, to, id);
+                }
+                return Err(failure);
+            }
+        },
         () = cancel.notified() => {
             withdraw(agent, to, id);
             return Err(cancelled(info));
         }
     };
-    let (lane, lane_port) = match offered {
+    let runtime = agent.paths.session_runtime(&id);
+    let result = match ask_keeper(agent, &runtime, &id, &request, tell, cancel).await {
+        Ok(answered) => answered,
+        Err(lost) => {
+            tracing::warn!(session = info.name, %lost, "a keeper was lost over a move");
+            let asked = Asked { origin: Origin::Local, id, to, hops: peer::MAX_HOPS, joins: false };
+            let found = outcome::find(agent, asked, outcome::LIMIT).await;
+            Err(found.err().unwrap_or_else(|| Failure::undone("The move ended unexpectedly.")))
+        }
+    };
+    match &result {
+        Ok(_) => {
+            let to_name = agent.core().machines.name(&to);
+            agent.change(|core| core.table.moved_away(&id, to, &to_name, info.generation + 1));
+            agent.remember();
+            viewers::left(agent, &id);
+        }
+        Err(failure) if matches!(failure.outcome, Outcome::FailedAndUndone | Outcome::Refused) => {
+            withdraw(agent, to, id);
+        }
+        Err(_) => {}
+    }
+    result
+}
+
+/// Gets the target's leave; returns what the keeper is to be told then.
+async fn offer(
+    agent: &Arc<Agent>,
+    info: &SessionInfo,
+    to: MachineKey,
+    cold: bool,
+) -> Result<KeeperRequest, Failure> {
+    let shown_here = info.shown_on.iter().find(|shown| shown.machine == agent.name);
+    let offer = Offer { info: info.clone(), show: shown_here.map(|shown| shown.view_only) };
+    // A person over there may have to be asked first.
+    let limit = offers::PERSON_TIME + network::ANSWER_TIME;
+    let committed =
+        matches!(info.state, SessionState::Sending { stage: MoveStage::Commit | MoveStage::Activate, .. });
+    let silent = |failure: Failure, undone: bool| match failure.outcome {
+        Outcome::Unreachable if committed => Failure::new(
+            Outcome::Unconfirmed,
+            format!("{} {} was moved there, which is not confirmed yet.", failure.sentence, info.name),
+        )
+        .next("It is asked until it answers; nothing is lost meanwhile."),
+        Outcome::Unreachable if undone => {
+            Failure::undone(format!("{} {} still runs on {}.", failure.sentence, info.name, agent.name))
+                .next("Try again when that machine is back.")
+        }
+        Outcome::FailedAndUndone if !committed => Failure::undone(format!(
+            "{} could not get ready: {} {} still runs on {}.",
+            agent.core().machines.name(&to),
+            failure.sentence,
+            info.name,
+            agent.name
+        ))
+        .next("Try again."),
+        _ => failure,
+    };
+    let request = peer::Request::Offer(offer);
+    let stream = network::open(agent, to, &request).await.map_err(|failure| silent(failure, false))?;
+    let (lane, lane_port) = match network::answer(agent, to, stream, limit).await {
         Ok(peer::Reply::Ready { lane, lane_port }) => (lane, lane_port),
         Ok(_) => return Err(Failure::refused("The other machine gave an answer that does not fit.")),
-        Err(failure) => {
-            if failure.outcome == Outcome::Unreachable {
-                withdraw(agent, to, id);
-            }
-            return Err(failure);
-        }
+        Err(failure) => return Err(silent(failure, true)),
     };
     let (to_name, mut addresses) = {
         let core = agent.core();
@@ -270,21 +343,24 @@ async fn carry_out(
             lanes.push(text);
         }
     }
-    let request = KeeperRequest::Send { to: to_name.clone(), to_key: to, addresses: lanes, lane, cold };
-    let runtime = agent.paths.session_runtime(&id);
-    let result = ask_keeper(agent, &runtime, &id, &request, tell, cancel).await;
-    match &result {
-        Ok(_) => {
-            agent.change(|core| core.table.moved_away(&id, to, &to_name, info.generation + 1));
-            agent.remember();
-            viewers::left(agent, &id);
-        }
-        Err(failure) if failure.outcome != Outcome::Unconfirmed => withdraw(agent, to, id),
-        Err(_) => {}
-    }
-    result
+    Ok(KeeperRequest::Send { to: to_name, to_key: to, addresses: lanes, lane, cold })
 }
 
+/// Leads a keeper that waits for the target's confirmation to whoever can give it now.
+async fn renew_lane(agent: Arc<Agent>, id: SessionId, to: MachineKey) {
+    let Some(info) = agent.core().table.here(&id).cloned() else { return };
+    if let Ok(request) = offer(&agent, &info, to, false).await
+        && let Ok(mut keeper) = Keeper::connect_now(&agent.paths.session_runtime(&id)).await
+    {
+        // What comes of it is told to whoever asked for the move.
+        let _ = keeper.ask(&request).await;
+    }
+}
+
+/// The keeper's answer.
+///
+/// # Errors
+/// If it went away without one.
 async fn ask_keeper(
     agent: &Agent,
     runtime: &std::path::Path,
@@ -292,7 +368,7 @@ async fn ask_keeper(
     request: &KeeperRequest,
     tell: &watch::Sender<MoveInfo>,
     cancel: &tokio::sync::Notify,
-) -> Result<MoveReport, Failure> {
+) -> Result<Result<MoveReport, Failure>, Failure> {
     let mut keeper = Keeper::connect(runtime).await?;
     keeper.say(request).await?;
     let mut cancelling = false;
@@ -312,49 +388,11 @@ async fn ask_keeper(
                 agent.change(|core| core.moves.progress(id, &progress));
                 tell.send_modify(|shown| shown.progress = progress);
             }
-            KeeperReply::Done(KeeperAnswer::Moved(report)) => return Ok(report),
-            KeeperReply::Done(other) => return Err(unexpected(&other)),
-            KeeperReply::Failed(failure) => return Err(failure),
+            KeeperReply::Done(KeeperAnswer::Moved(report)) => return Ok(Ok(report)),
+            KeeperReply::Done(other) => return Ok(Err(unexpected(&other))),
+            KeeperReply::Failed(failure) => return Ok(Err(failure)),
             KeeperReply::Info(_) | KeeperReply::Output { .. } => {}
         }
-    }
-}
-
-/// After a keeper died over a move: waits until it is clear who has the session.
-async fn settle(
-    agent: &Agent,
-    info: &SessionInfo,
-    to: MachineKey,
-    end: Result<MoveReport, Failure>,
-) -> Result<MoveReport, Failure> {
-    let mut changes = agent.changes();
-    let settled = async {
-        loop {
-            changes.mark_unchanged();
-            let state = {
-                let core = agent.core();
-                (core.table.place(&info.id), core.table.info(&info.id).map(|info| info.state.clone()))
-            };
-            match state {
-                (Some(Place::Here), Some(SessionState::Sending { .. } | SessionState::Starting)) => {}
-                (Some(place), _) => return Some(place),
-                (None, _) => return None,
-            }
-            if changes.changed().await.is_err() {
-                return None;
-            }
-        }
-    };
-    match tokio::time::timeout(SETTLE_TIME, settled).await {
-        Ok(Some(Place::There(machine))) if machine == to => Err(Failure::new(
-            Outcome::Unconfirmed,
-            format!(
-                "{} runs on {} now, but how the move went is not known.",
-                info.name,
-                agent.core().machines.name(&to)
-            ),
-        )),
-        _ => end,
     }
 }
 

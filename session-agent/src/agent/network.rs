@@ -327,7 +327,20 @@ pub async fn ask(
     request: &Request,
     limit: Duration,
 ) -> Result<Reply, Failure> {
-    let (_say, mut hear) = open(agent, key, request).await?;
+    let stream = open(agent, key, request).await?;
+    answer(agent, key, stream, limit).await
+}
+
+/// The one answer to what a stream was opened with.
+///
+/// # Errors
+/// Unreachable, if it does not come; or the other side's failure.
+pub async fn answer(
+    agent: &Agent,
+    key: MachineKey,
+    (_say, mut hear): Stream,
+    limit: Duration,
+) -> Result<Reply, Failure> {
     let name = agent.core().machines.name(&key);
     match tokio::time::timeout(limit, frames::expect::<Reply>(&mut hear)).await {
         Ok(Ok(Reply::Failed(failure))) => Err(failure),

@@ -8,11 +8,13 @@ use std::time::Instant;
 use roam_api::agent::{Answer, Reply, Request, Snapshot};
 use roam_api::error::Failure;
 use roam_api::keeper::{Answer as KeeperAnswer, Identity, Request as KeeperRequest};
-use roam_api::peer::Action;
+use roam_api::peer::{Action, MAX_HOPS};
 use roam_api::session::{MachineKey, SessionId, SessionSpec};
 
+use super::actions::Origin;
 use super::keeper::{Keeper, unexpected};
 use super::machines::Meant;
+use super::outcome::{self, Asked};
 use super::serve::Channel;
 use super::table::Place;
 use super::{Agent, doctor, pair, spawn, viewers, watch};
@@ -58,6 +60,31 @@ pub fn action(agent: &Agent, request: &Request) -> Result<Option<(SessionId, Act
     Ok(Some((id, action)))
 }
 
+/// How a move came out, by names that a new agent may not know yet.
+async fn settle(agent: &Arc<Agent>, session: &str, to: &str) -> Result<Answer, Failure> {
+    let to = machine(agent, Some(to))?.unwrap_or_else(|| agent.key());
+    let begun = Instant::now();
+    let found = async {
+        let mut changes = agent.changes();
+        loop {
+            changes.mark_unchanged();
+            let resolved = agent.core().table.resolve(session);
+            if let Ok(id) = resolved {
+                return id;
+            }
+            let _ = changes.changed().await;
+        }
+    };
+    let Ok(id) = tokio::time::timeout(outcome::LIMIT, found).await else {
+        return Err(Failure::unreachable(format!(
+            "The move of {session} broke off, and where it runs is not known: nobody who knows answers."
+        ))
+        .next("`roam list` shows it once the other machine is in reach."));
+    };
+    let asked = Asked { origin: Origin::Local, id, to, hops: MAX_HOPS, joins: true };
+    outcome::find(agent, asked, outcome::LIMIT.saturating_sub(begun.elapsed())).await
+}
+
 /// The machine that a person means, this one included.
 fn machine(agent: &Agent, text: Option<&str>) -> Result<Option<MachineKey>, Failure> {
     let Some(text) = text else { return Ok(None) };
@@ -99,6 +126,7 @@ pub async fn handle(agent: Arc<Agent>, request: Request) -> Result<Answer, Failu
             true => Ok(Answer::Ok),
             false => Err(Failure::refused("Nobody waits for that answer any more.")),
         },
+        Request::Settle { session, machine: to } => settle(&agent, &session, &to).await,
         Request::Doctor => tokio::task::spawn_blocking(doctor::run)
             .await
             .map(Answer::Doctor)

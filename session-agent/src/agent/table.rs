@@ -252,6 +252,12 @@ impl Table {
         })
     }
 
+    /// Whether the machine that has a session says by itself that it runs there.
+    #[must_use]
+    pub fn runs_there(&self, id: &SessionId) -> bool {
+        self.there.get(id).is_some_and(|there| there.listed && there.info.state == SessionState::Running)
+    }
+
     /// What is known of a session.
     #[must_use]
     pub fn info(&self, id: &SessionId) -> Option<&SessionInfo> {

@@ -2,8 +2,12 @@
 //!
 //! Ctrl+C asks the agent to cancel and goes on listening: whether it still could is the agent's
 //! answer. After the commit it has no effect.
+//!
+//! An agent that dies meanwhile leaves the move to the keepers: the next agent is asked how it came out,
+//! because an exit code must be true.
 
 use std::io::{IsTerminal, Write};
+use std::time::{Duration, Instant};
 
 use roam_api::agent::{Answer, Reply, Request};
 use roam_api::error::Failure;
@@ -12,6 +16,16 @@ use roam_api::session::{MoveProgress, MoveReport};
 use super::json;
 use crate::client::Client;
 use crate::paths::Paths;
+
+/// How long an agent may take to come back.
+const AGENT_TIME: Duration = Duration::from_secs(30);
+/// How long whoever watches over the agent (systemd) has to start it before it is started here.
+const OTHERS_FIRST: Duration = Duration::from_secs(2);
+/// Between two looks for an agent.
+const LOOK_PAUSE: Duration = Duration::from_millis(200);
+
+/// From, to and figures.
+type Moved = (String, String, Option<MoveReport>);
 
 /// Arguments of `roam send`.
 #[derive(Debug, clap::Args)]
@@ -30,33 +44,23 @@ pub struct Send {
 
 pub async fn send(paths: &Paths, arguments: Send) -> Result<(), Failure> {
     let Send { session, machine, cold, json } = arguments;
-    let mut client = Client::connect_or_start(paths).await?;
-    client.say(&Request::Send { session: session.clone(), machine, cold }).await?;
+    let client = Client::connect_or_start(paths).await?;
+    let request = Request::Send { session: session.clone(), machine: machine.clone(), cold };
     let on_terminal = !json && std::io::stderr().is_terminal();
-    let mut asked_to_cancel = false;
-    let outcome = loop {
-        let reply = tokio::select! {
-            reply = client.hear() => reply?,
-            _ = tokio::signal::ctrl_c() => {
-                if !asked_to_cancel {
-                    asked_to_cancel = true;
-                    cancel(paths, session.clone()).await;
-                }
-                continue;
-            }
-        };
-        match reply {
-            Reply::Progress(progress) if json => say!("{}", json::progress(&progress)),
-            Reply::Progress(progress) if on_terminal => show(&progress),
-            Reply::Done(Answer::Moved { from, to, report }) => break Ok((from, to, report)),
-            Reply::Done(other) => break Err(super::simple::unexpected(&other)),
-            Reply::Failed(failure) => break Err(failure),
-            _ => {}
-        }
-    };
+    let told = converse(paths, client, request, &session, json, on_terminal).await;
     if on_terminal {
         eprint!("\r\x1b[K");
     }
+    let outcome = match told {
+        Some(outcome) => outcome,
+        None => {
+            eprintln!("The Roam agent stopped answering. Waiting for it, to learn where {session} runs now.");
+            tokio::select! {
+                outcome = settle(paths, &session, &machine) => outcome,
+                _ = tokio::signal::ctrl_c() => Err(not_known(&session, &machine, "nobody waited for the answer")),
+            }
+        }
+    };
     let (from, to, report) = outcome?;
     if json {
         say!("{}", json::moved(&session, &from, &to, report.as_ref()));
@@ -64,6 +68,84 @@ pub async fn send(paths: &Paths, arguments: Send) -> Result<(), Failure> {
         eprintln!("{}", sentence(&session, &from, &to, report.as_ref()));
     }
     Ok(())
+}
+
+/// The agent's last word; none if it is gone without one.
+async fn converse(
+    paths: &Paths,
+    mut client: Client,
+    request: Request,
+    session: &str,
+    json: bool,
+    on_terminal: bool,
+) -> Option<Result<Moved, Failure>> {
+    client.say(&request).await.ok()?;
+    let mut asked_to_cancel = false;
+    loop {
+        let reply = tokio::select! {
+            reply = client.hear() => reply.ok()?,
+            _ = tokio::signal::ctrl_c() => {
+                if !asked_to_cancel {
+                    asked_to_cancel = true;
+                    cancel(paths, session.to_owned()).await;
+                }
+                continue;
+            }
+        };
+        match reply {
+            Reply::Progress(progress) if json => say!("{}", json::progress(&progress)),
+            Reply::Progress(progress) if on_terminal => show(&progress),
+            Reply::Progress(_) | Reply::Output { .. } | Reply::Snapshot(_) => {}
+            last => return Some(moved(last)),
+        }
+    }
+}
+
+/// What a last word says of a move.
+fn moved(reply: Reply) -> Result<Moved, Failure> {
+    match reply {
+        Reply::Done(Answer::Moved { from, to, report }) => Ok((from, to, report)),
+        Reply::Done(other) => Err(super::simple::unexpected(&other)),
+        Reply::Failed(failure) => Err(failure),
+        Reply::Progress(_) | Reply::Output { .. } | Reply::Snapshot(_) => {
+            Err(Failure::undone("The agent gave an answer that does not fit."))
+        }
+    }
+}
+
+/// Asks the agent that comes back how the move came out.
+async fn settle(paths: &Paths, session: &str, machine: &str) -> Result<Moved, Failure> {
+    let lost = Instant::now();
+    loop {
+        if let Some(reply) = ask_to_settle(paths, session, machine, lost.elapsed() > OTHERS_FIRST).await {
+            return moved(reply);
+        }
+        if lost.elapsed() > AGENT_TIME {
+            return Err(not_known(session, machine, "the Roam agent of this machine does not come back"));
+        }
+        // Nothing tells when a socket begins to listen.
+        tokio::time::sleep(LOOK_PAUSE).await;
+    }
+}
+
+/// The agent's last word; none if it is not there, or gone again.
+async fn ask_to_settle(paths: &Paths, session: &str, machine: &str, start: bool) -> Option<Reply> {
+    let mut client =
+        if start { Client::connect_or_start(paths).await } else { Client::connect(paths).await }.ok()?;
+    client.say(&Request::Settle { session: session.into(), machine: machine.into() }).await.ok()?;
+    loop {
+        match client.hear().await.ok()? {
+            Reply::Progress(_) | Reply::Output { .. } | Reply::Snapshot(_) => {}
+            last => return Some(last),
+        }
+    }
+}
+
+fn not_known(session: &str, machine: &str, why: &str) -> Failure {
+    Failure::unreachable(format!(
+        "The move of {session} to {machine} broke off, and where it runs is not known: {why}."
+    ))
+    .next("It runs in one of the two places; `roam list` shows where.")
 }
 
 async fn cancel(paths: &Paths, session: String) {

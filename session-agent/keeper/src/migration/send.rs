@@ -44,10 +44,12 @@ type SourceLane = Lane<ToTarget, ToSource>;
 
 impl Target {
     async fn connect(&self) -> Result<SourceLane, Failure> {
-        roam_link::lane::connect(&self.addresses, &self.secret)
-            .await
-            .map(SourceLane::over)
-            .map_err(|e| Failure::unreachable(format!("{}'s keeper can't be reached: {e}.", self.name)))
+        roam_link::lane::connect(&self.addresses, &self.secret).await.map(SourceLane::over).map_err(|e| {
+            Failure::undone(format!(
+                "{}'s keeper can't be reached: {e}. The session goes on here.",
+                self.name
+            ))
+        })
     }
 }
 
@@ -187,9 +189,10 @@ impl Keeper {
         let Ok(turn) = self.turn.clone().try_lock_owned() else {
             return self.ask_again(target).await;
         };
+        // Whoever cancels from here on means this move.
+        self.cancel.send_replace(false);
         let live = self.live()?;
         wait_for_commands(&live).await?;
-        self.cancel.send_replace(false);
         let session = live.clone();
         let refusals = self
             .engine
@@ -286,7 +289,7 @@ impl Keeper {
             return self.ask_again(target).await;
         };
         let live = self.live()?;
-        let lane = target.connect().await?;
+        let lane = target.connect().await.map_err(|_| unconfirmed(&target.name))?;
         let (answer, answered) = oneshot::channel();
         let begun = Instant::now();
         let run = Move {
