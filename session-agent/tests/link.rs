@@ -196,6 +196,41 @@ fn a_move_can_be_cancelled_until_its_commit() {
     desk.until("undone", |s| runs_on(s, "slow", "desk"));
 }
 
+#[test]
+fn a_wait_follows_the_session_to_another_machine() {
+    let (desk, mut laptop) = (Machine::on("desk"), Machine::on("laptop"));
+    pair(&desk, &laptop);
+    let wait = || {
+        let before = desk.log().matches("somebody waits").count();
+        let mut command = desk.command("roam", &["wait", "s"]);
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        desk.until_logged("somebody waits", before + 1);
+        child
+    };
+    desk.ok(&["run", "--no-screen", "--name", "s", "sleep", "100"]);
+    let waiting = wait();
+    desk.ok(&["send", "s", "laptop"]);
+    desk.until("there", |s| runs_on(s, "s", "laptop"));
+    // The agent there dies; the session's end is told by the next.
+    laptop.kill_agent();
+    laptop.start();
+    laptop.until("known again", |s| runs_on(s, "s", "laptop"));
+    laptop.ok(&["stop", "s"]);
+    let told = waiting.wait_with_output().unwrap();
+    assert_eq!(told.stdout, b"143\n", "{told:?}");
+
+    // Put to sleep there: a machine's sleeping sessions are in no other's list.
+    desk.ok(&["run", "--no-screen", "--name", "s", "sleep", "100"]);
+    desk.ok(&["send", "s", "laptop"]);
+    laptop.until("there", |s| runs_on(s, "s", "laptop"));
+    let waiting = wait();
+    laptop.ok(&["park", "s"]);
+    let told = waiting.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&told.stderr);
+    assert_eq!(told.status.code(), Some(3), "{text}");
+    assert!(text.contains("s sleeps in"), "{text}");
+}
+
 fn sends(snapshot: &Snapshot, stage: MoveStage) -> bool {
     let at = |state: &SessionState| matches!(state, SessionState::Sending { stage: at, .. } if *at == stage);
     snapshot.sessions.iter().any(|session| at(&session.state))

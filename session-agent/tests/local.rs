@@ -89,6 +89,56 @@ fn sessions_outlive_agents_and_keepers() {
     assert!(desk.folders().is_empty());
 }
 
+/// A `roam wait` under way, known to be heard: the agent says so in its log.
+fn waiting(machine: &Machine, session: &str) -> std::process::Child {
+    let before = machine.log().matches("somebody waits").count();
+    let mut command = machine.command("roam", &["wait", session]);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    machine.until_logged("somebody waits", before + 1);
+    child
+}
+
+/// How it ended: exit code and both outputs.
+fn told(child: std::process::Child) -> (Option<i32>, String, String) {
+    let output = child.wait_with_output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn every_wait_has_a_true_end() {
+    let mut desk = Machine::on("desk");
+    let run = |desk: &Machine| desk.ok(&["run", "--no-screen", "--name", "s", "sleep", "100"]);
+    // Its keeper dies and another takes over, its agent dies and another is there: it is waited for on.
+    run(&desk);
+    let wait = waiting(&desk, "s");
+    let pid = desk.folders()[0].join("keeper.pid");
+    let before = std::fs::read_to_string(&pid).unwrap();
+    kill_by_file(&pid);
+    desk.until_other(&pid, &before);
+    let heard = desk.log().matches("somebody waits").count();
+    desk.kill_agent();
+    desk.start();
+    desk.until_logged("somebody waits", heard + 1);
+    desk.ok(&["stop", "s"]);
+    let (code, out, err) = told(wait);
+    assert_eq!((code, &out[..]), (Some(0), "143\n"), "{err}");
+    // Put to sleep.
+    run(&desk);
+    let wait = waiting(&desk, "s");
+    desk.ok(&["park", "s"]);
+    let (code, _, err) = told(wait);
+    assert!(code == Some(3) && err.contains("s sleeps in"), "{code:?} {err}");
+    desk.ok(&["resume", "s"]);
+    // Keeper and pod killed at once: nobody knows how it ended.
+    let wait = waiting(&desk, "s");
+    let folder = desk.folders().pop().unwrap();
+    kill_by_file(&folder.join("init.pid"));
+    kill_by_file(&folder.join("keeper.pid"));
+    let (code, _, err) = told(wait);
+    assert!(code == Some(4) && err.contains("how it ended is not known"), "{code:?} {err}");
+}
+
 #[test]
 fn a_session_sleeps_and_wakes() {
     let mut desk = Machine::on("desk");

@@ -91,6 +91,8 @@ pub struct Keeper {
     pub reach: watch::Sender<Option<Target>>,
     /// A move that an earlier keeper committed and nobody has settled.
     pub unsettled: Mutex<Option<Unsettled>>,
+    /// How long a person waits for a confirmation before it is said that there is none yet.
+    pub unconfirmed_after: Duration,
     journal: Mutex<Journal>,
     records: Mutex<Vec<Record>>,
     phase: watch::Sender<Phase>,
@@ -101,7 +103,7 @@ impl Keeper {
     ///
     /// # Errors
     /// The files'.
-    pub fn open(dirs: Dirs) -> std::io::Result<Arc<Self>> {
+    pub fn open(dirs: Dirs, unconfirmed_after: Duration) -> std::io::Result<Arc<Self>> {
         dirs.prepare()?;
         let (journal, records) = Journal::open(&dirs.journal())?;
         roam_checkpoint::content::keep_in(&dirs.shared("contents"));
@@ -116,6 +118,7 @@ impl Keeper {
             arrived: Mutex::new(None),
             reach: watch::channel(None).0,
             unsettled: Mutex::new(None),
+            unconfirmed_after,
             journal: Mutex::new(journal),
             records: Mutex::new(records),
             phase: watch::channel(Phase::Empty).0,

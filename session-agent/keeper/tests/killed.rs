@@ -31,8 +31,9 @@ impl Machine {
         })
     }
 
+    /// Impatient: that a move is not confirmed is said at once, and what is tried begins then.
     fn keeper(&self) -> Running {
-        Running::start_in(&self.session, &self.state)
+        Running::start_with(&self.session, &self.state, &["--unconfirmed-after", "100"])
     }
 }
 

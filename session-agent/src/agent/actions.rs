@@ -23,7 +23,7 @@ use super::outcome::{self, Asked};
 use super::permissions::Deed;
 use super::serve::{Channel, gone};
 use super::table::{Place, Table};
-use super::{Agent, moves, network, requests, viewers};
+use super::{Agent, moves, network, requests, viewers, waiting};
 use crate::paths::private_folder;
 
 /// Who asks.
@@ -82,11 +82,11 @@ async fn act(
     match (action, place) {
         (_, None) => Err(Failure::wrong_use("The session is not known here any more.")
             .next("`roam list` shows the sessions.")),
-        (Action::Wait, Some(_)) if origin == Origin::Local => wait(agent, id, channel).await,
+        (Action::Wait, Some(_)) if origin == Origin::Local => waiting::wait(agent, id, channel).await,
         (action, Some(Place::There(machine))) => {
             forward(agent, origin, machine, id, action, hops, channel).await
         }
-        (Action::Wait, Some(_)) => wait(agent, id, channel).await,
+        (Action::Wait, Some(_)) => waiting::wait(agent, id, channel).await,
         (Action::Log { follow }, Some(Place::Here)) => log(agent, id, follow, channel).await,
         (Action::Exec { argv }, Some(Place::Here)) => exec(agent, id, argv, channel).await,
         (Action::Stop, Some(Place::Here)) => to_the_end(agent, id, stop).await,
@@ -290,23 +290,6 @@ async fn to_the_end<F: Future<Output = Result<Answer, Failure>> + Send + 'static
 
 async fn keeper_of(agent: &Agent, id: &SessionId) -> Result<Keeper, Failure> {
     Keeper::connect(&agent.paths.session_runtime(id)).await
-}
-
-/// Waits for the session's end, wherever it goes meanwhile.
-async fn wait(agent: &Arc<Agent>, id: SessionId, channel: &mut Channel) -> Result<Answer, Failure> {
-    let mut changes = agent.changes();
-    loop {
-        changes.mark_unchanged();
-        match agent.core().table.place(&id) {
-            Some(Place::Ended(status)) => return Ok(Answer::Ended { status }),
-            None => return Err(Failure::undone("The session is gone; how it ended is not known.")),
-            Some(_) => {}
-        }
-        tokio::select! {
-            changed = changes.changed() => changed.map_err(|_| gone())?,
-            () = channel.closed() => return Err(gone()),
-        }
-    }
 }
 
 async fn log(agent: &Agent, id: SessionId, follow: bool, channel: &mut Channel) -> Result<Answer, Failure> {

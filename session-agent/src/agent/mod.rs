@@ -17,6 +17,7 @@
 //! | [`moves`], [`offers`] | a move's source and target side |
 //! | [`outcome`] | how a move came out whose answer was lost |
 //! | [`viewers`] | windows of sessions on this screen |
+//! | [`waiting`] | waiting for a session's end |
 //! | [`doctor`] | what this machine can do |
 //!
 //! State is one [`Core`] behind a mutex that is never held across an await; tasks do the waiting,
@@ -59,6 +60,7 @@ pub mod serve;
 pub mod spawn;
 pub mod table;
 pub mod viewers;
+pub mod waiting;
 pub mod watch;
 
 use machines::{Machines, Peer};

@@ -7,7 +7,6 @@
 //! because an exit code must be true.
 
 use std::io::{IsTerminal, Write};
-use std::time::{Duration, Instant};
 
 use roam_api::agent::{Answer, Reply, Request};
 use roam_api::error::Failure;
@@ -16,13 +15,6 @@ use roam_api::session::{MoveProgress, MoveReport};
 use super::json;
 use crate::client::Client;
 use crate::paths::Paths;
-
-/// How long an agent may take to come back.
-const AGENT_TIME: Duration = Duration::from_secs(30);
-/// How long whoever watches over the agent (systemd) has to start it before it is started here.
-const OTHERS_FIRST: Duration = Duration::from_secs(2);
-/// Between two looks for an agent.
-const LOOK_PAUSE: Duration = Duration::from_millis(200);
 
 /// From, to and figures.
 type Moved = (String, String, Option<MoveReport>);
@@ -96,48 +88,26 @@ async fn converse(
             Reply::Progress(progress) if json => say!("{}", json::progress(&progress)),
             Reply::Progress(progress) if on_terminal => show(&progress),
             Reply::Progress(_) | Reply::Output { .. } | Reply::Snapshot(_) => {}
-            last => return Some(moved(last)),
+            Reply::Done(answer) => return Some(moved(Ok(answer))),
+            Reply::Failed(failure) => return Some(Err(failure)),
         }
     }
 }
 
 /// What a last word says of a move.
-fn moved(reply: Reply) -> Result<Moved, Failure> {
-    match reply {
-        Reply::Done(Answer::Moved { from, to, report }) => Ok((from, to, report)),
-        Reply::Done(other) => Err(super::simple::unexpected(&other)),
-        Reply::Failed(failure) => Err(failure),
-        Reply::Progress(_) | Reply::Output { .. } | Reply::Snapshot(_) => {
-            Err(Failure::undone("The agent gave an answer that does not fit."))
-        }
+fn moved(word: Result<Answer, Failure>) -> Result<Moved, Failure> {
+    match word? {
+        Answer::Moved { from, to, report } => Ok((from, to, report)),
+        other => Err(super::simple::unexpected(&other)),
     }
 }
 
 /// Asks the agent that comes back how the move came out.
 async fn settle(paths: &Paths, session: &str, machine: &str) -> Result<Moved, Failure> {
-    let lost = Instant::now();
-    loop {
-        if let Some(reply) = ask_to_settle(paths, session, machine, lost.elapsed() > OTHERS_FIRST).await {
-            return moved(reply);
-        }
-        if lost.elapsed() > AGENT_TIME {
-            return Err(not_known(session, machine, "the Roam agent of this machine does not come back"));
-        }
-        // Nothing tells when a socket begins to listen.
-        tokio::time::sleep(LOOK_PAUSE).await;
-    }
-}
-
-/// The agent's last word; none if it is not there, or gone again.
-async fn ask_to_settle(paths: &Paths, session: &str, machine: &str, start: bool) -> Option<Reply> {
-    let mut client =
-        if start { Client::connect_or_start(paths).await } else { Client::connect(paths).await }.ok()?;
-    client.say(&Request::Settle { session: session.into(), machine: machine.into() }).await.ok()?;
-    loop {
-        match client.hear().await.ok()? {
-            Reply::Progress(_) | Reply::Output { .. } | Reply::Snapshot(_) => {}
-            last => return Some(last),
-        }
+    let request = Request::Settle { session: session.into(), machine: machine.into() };
+    match super::simple::ask_next(paths, &request).await {
+        Some(word) => moved(word),
+        None => Err(not_known(session, machine, "the Roam agent of this machine does not come back")),
     }
 }
 

@@ -3,9 +3,10 @@
 use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use roam_api::agent::{Answer, MachineInfo, Reply, Request, Snapshot, Verdict};
-use roam_api::error::Failure;
+use roam_api::error::{Failure, Outcome};
 use roam_api::session::{SessionInfo, SessionState};
 
 use super::json;
@@ -27,6 +28,46 @@ pub async fn ask(paths: &Paths, request: Request) -> Result<Answer, Failure> {
             Reply::Progress(_) | Reply::Snapshot(_) => {}
         }
     }
+}
+
+/// How long an agent may take to come back.
+const AGENT_TIME: Duration = Duration::from_secs(30);
+/// How long whoever watches over the agent (systemd) has to start it before it is started here.
+const OTHERS_FIRST: Duration = Duration::from_secs(2);
+/// Between two looks for an agent.
+const LOOK_PAUSE: Duration = Duration::from_millis(200);
+
+/// The last word of an agent, for requests that can be asked again; none if it is gone without one.
+async fn word_of(mut client: Client, request: &Request) -> Option<Result<Answer, Failure>> {
+    client.say(request).await.ok()?;
+    loop {
+        match client.hear().await.ok()? {
+            Reply::Done(answer) => return Some(Ok(answer)),
+            Reply::Failed(failure) => return Some(Err(failure)),
+            Reply::Progress(_) | Reply::Output { .. } | Reply::Snapshot(_) => {}
+        }
+    }
+}
+
+/// Asks the agent that comes after one that is gone; none if none comes, or keeps dying.
+pub async fn ask_next(paths: &Paths, request: &Request) -> Option<Result<Answer, Failure>> {
+    let lost = Instant::now();
+    while lost.elapsed() < AGENT_TIME {
+        let wait_for_others = lost.elapsed() < OTHERS_FIRST;
+        let client = if wait_for_others {
+            Client::connect(paths).await
+        } else {
+            Client::connect_or_start(paths).await
+        };
+        if let Ok(client) = client
+            && let Some(word) = word_of(client, request).await
+        {
+            return Some(word);
+        }
+        // Nothing tells when a socket begins to listen.
+        tokio::time::sleep(LOOK_PAUSE).await;
+    }
+    None
 }
 
 /// Passes a program's output on.
@@ -141,7 +182,26 @@ fn print_table<const N: usize>(head: [&str; N], rows: Vec<[String; N]>) {
 }
 
 pub async fn wait(paths: &Paths, session: String) -> Result<(), Failure> {
-    match ask(paths, Request::Wait { session }).await? {
+    let request = Request::Wait { session: session.clone() };
+    let mut word = word_of(Client::connect_or_start(paths).await?, &request).await;
+    if word.is_none() {
+        eprintln!(
+            "The Roam agent stopped answering. Waiting for the next one; {session} goes on without it."
+        );
+        word = ask_next(paths, &request).await.map(|word| {
+            word.map_err(|failure| match failure.outcome {
+                Outcome::WrongUse => {
+                    Failure::undone(format!("{session} is gone; how it ended is not known."))
+                }
+                _ => failure,
+            })
+        });
+    }
+    let away = || {
+        Failure::unreachable("The Roam agent does not come back.")
+            .next("Sessions go on without it; `roam list` starts it and shows them.")
+    };
+    match word.ok_or_else(away)?? {
         Answer::Ended { status } => say!("{status}"),
         other => return Err(unexpected(&other)),
     }

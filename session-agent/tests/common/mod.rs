@@ -182,6 +182,15 @@ impl Machine {
         }
     }
 
+    /// Waits until the agent's log has these words so often.
+    pub fn until_logged(&self, words: &str, times: usize) {
+        let start = std::time::Instant::now();
+        while self.log().matches(words).count() < times {
+            assert!(start.elapsed() < LIMIT, "{}: never {words} {times} times\n{}", self.name, self.log());
+            std::thread::yield_now();
+        }
+    }
+
     /// Waits until nothing of any session is left.
     pub fn until_empty(&self) {
         let start = std::time::Instant::now();

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use roam_keeper::keeper::Keeper;
@@ -18,6 +19,9 @@ struct Arguments {
     /// The session's state folder, for its journal and log.
     #[arg(long)]
     state: PathBuf,
+    /// Milliseconds after which it is said that a target has not confirmed a move yet.
+    #[arg(long, hide = true, default_value_t = 15_000)]
+    unconfirmed_after: u64,
 }
 
 fn main() -> ExitCode {
@@ -28,8 +32,10 @@ fn main() -> ExitCode {
         .init();
     let result = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().and_then(
         |runtime| {
+            let unconfirmed_after = Duration::from_millis(arguments.unconfirmed_after);
             let dirs = Dirs { runtime: arguments.dir, state: arguments.state };
-            let result = runtime.block_on(async { server::serve(Keeper::open(dirs)?).await });
+            let result =
+                runtime.block_on(async { server::serve(Keeper::open(dirs, unconfirmed_after)?).await });
             // Threads that still wait for something (a pod's end) must not hold the process up.
             runtime.shutdown_background();
             result

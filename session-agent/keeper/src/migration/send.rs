@@ -22,8 +22,6 @@ use crate::keeper::{Keeper, LOCK_RETRY, Phase, Unsettled, away, end_pod, failed}
 use crate::live::Live;
 
 const SENDING: &str = "Moving the session";
-/// How long a person waits for a confirmation before it is said that there is none yet.
-const UNCONFIRMED: Duration = Duration::from_secs(15);
 /// Between two tries to reach a target that must confirm.
 const RETRY: Duration = Duration::from_secs(2);
 /// How often progress is told, at most.
@@ -267,7 +265,7 @@ impl Keeper {
                 Phase::Here { state: SessionState::Sending { stage: MoveStage::Commit, .. }, .. }
             )
         });
-        match tokio::time::timeout(UNCONFIRMED, settled).await {
+        match tokio::time::timeout(self.unconfirmed_after, settled).await {
             Ok(Ok(phase)) if matches!(*phase, Phase::Here { state: SessionState::Running, .. }) => {
                 Err(Failure::undone("The target has nothing of the session. It goes on here."))
             }
@@ -467,7 +465,7 @@ impl Move {
                             inputs.push(Input::LaneBack);
                         }
                     }
-                    () = tokio::time::sleep(UNCONFIRMED), if waits => {
+                    () = tokio::time::sleep(self.keeper.unconfirmed_after), if waits => {
                         self.reply(Err(unconfirmed(&self.target.name)));
                     }
                     () = tokio::time::sleep(until), if deadline.is_some() => {

@@ -52,11 +52,16 @@ impl Running {
     }
 
     pub fn start_in(session: &std::path::Path, state: &std::path::Path) -> Self {
+        Self::start_with(session, state, &[])
+    }
+
+    pub fn start_with(session: &std::path::Path, state: &std::path::Path, arguments: &[&str]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_roam-keeper"))
             .arg("--dir")
             .arg(session)
             .arg("--state")
             .arg(state)
+            .args(arguments)
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
