@@ -53,6 +53,12 @@ fn no_runtime(error: &std::io::Error) -> Failure {
 
 /// Opens the window, or brings the open one to the front.
 fn window() -> Result<(), Failure> {
+    #[cfg(target_os = "linux")]
+    if ["DISPLAY", "WAYLAND_DISPLAY", "WAYLAND_SOCKET"].iter().all(|name| std::env::var_os(name).is_none()) {
+        return Err(
+            Failure::refused(Text::Told(Told::NoScreen).say()).next(Text::Told(Told::NoScreenNext).say())
+        );
+    }
     let runtime = paths::make_runtime().map_err(|error| no_runtime(&error))?;
     let mut claimed = Instance::claim(&runtime, "app").map_err(|error| no_runtime(&error))?;
     if claimed.is_none() && !instance::knock(&runtime, "app") {

@@ -172,6 +172,10 @@ pub enum Told<'a> {
     NoRuntime(&'a str),
     /// What to do about it.
     NoRuntimeNext,
+    /// Neither X nor Wayland.
+    NoScreen,
+    /// What to do about it.
+    NoScreenNext,
     /// The window could not be opened.
     NoWindow(&'a str),
     /// What to do about it.
@@ -383,6 +387,10 @@ fn english(text: Text<'_>) -> String {
         Text::Told(Told::AgentBrokeNext) => "See whether it was done, then try again.".into(),
         Text::Told(Told::NoRuntime(why)) => format!("There is no safe folder for Roam's sockets: {why}."),
         Text::Told(Told::NoRuntimeNext) => "Remove that folder, or log in again.".into(),
+        Text::Told(Told::NoScreen) => {
+            "There is no screen here: neither DISPLAY nor WAYLAND_DISPLAY is set.".into()
+        }
+        Text::Told(Told::NoScreenNext) => "Start it from your desktop, or use the command “roam”.".into(),
         Text::Told(Told::NoWindow(why)) => format!("The window can't be opened: {why}."),
         Text::Told(Told::NoWindowNext) => "Use the command “roam” instead.".into(),
 

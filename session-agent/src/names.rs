@@ -52,7 +52,7 @@ pub fn choose(program: &[u8], taken: impl Fn(&str) -> bool) -> String {
         .unwrap_or_default()
         .chars()
         .filter(|c| c.is_alphanumeric() || "-_.+".contains(*c))
-        .take(MAX_NAME / 4)
+        .take(MAX_NAME / 2)
         .collect();
     let base = base.trim_start_matches(['-', '.']);
     let base = if base.is_empty() { "session" } else { base };

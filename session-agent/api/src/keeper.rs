@@ -113,6 +113,8 @@ pub enum Request {
         /// The routing token that the connection began with.
         token: [u8; 16],
     },
+    /// Nothing comes: give up what is arriving, and end if there is nothing. A session that runs is not touched.
+    Withdraw,
 }
 
 /// One-time secrets of a lane between two keepers, made by the target's agent.

@@ -181,6 +181,29 @@ impl Keeper {
         std::mem::take(&mut lock(&self.records))
     }
 
+    /// By which move the session once came here with this generation, if it then ran here, and did not go down with
+    /// the machine: its source takes its own copy back in that case.
+    #[must_use]
+    pub fn stayed(&self, generation: u64) -> Option<u64> {
+        let records = lock(&self.records);
+        let of = |identity: &Identity| identity.generation == generation;
+        let ran = records
+            .iter()
+            .rposition(|r| matches!(&r.entry, Entry::Running { identity, .. } if of(identity)))?;
+        let boot = &records[ran].boot_id;
+        let left = records[ran..].iter().any(|r| {
+            r.boot_id == *boot
+                && matches!(r.entry, Entry::Ended { .. } | Entry::Parked { .. } | Entry::SendDone)
+        });
+        if !left && boot_id().is_ok_and(|now| now != *boot) {
+            return None;
+        }
+        records[..ran].iter().rev().find_map(|r| match &r.entry {
+            Entry::ReceiveBegun { identity, number } if of(identity) => Some(*number),
+            _ => None,
+        })
+    }
+
     /// The session that is here.
     ///
     /// # Errors
@@ -274,20 +297,8 @@ impl Keeper {
     /// # Errors
     /// If the session is on its way to another machine and may be there already.
     pub async fn stop(&self) -> Result<Answer, Failure> {
-        let arriving = match self.phase() {
-            Phase::Away { state: SessionState::Receiving { .. }, .. } => true,
-            Phase::Empty => lock(&self.gate).is_some(),
-            _ => false,
-        };
-        if arriving {
-            // Up to the commit that gives it up; from then on the session is here in a moment.
-            self.cancel.send_replace(true);
-            let mut quit = self.quit.subscribe();
-            let given_up = tokio::time::timeout(STOP_PATIENCE, quit.wait_for(|quit| *quit)).await;
-            return match given_up {
-                Ok(_) => Ok(Answer::Ok),
-                Err(_) => Err(Failure::refused("The session has just arrived.").next("Stop it again.")),
-            };
+        if self.is_arriving() {
+            return self.give_arrival_up().await;
         }
         let Ok(_turn) = self.turn.try_lock() else {
             return Err(Failure::refused("The session is being moved or put to sleep.")
@@ -300,6 +311,42 @@ impl Keeper {
         }
         self.quit.send_replace(true);
         Ok(Answer::Ok)
+    }
+
+    /// What this keeper was to get does not come: it gives up and ends. A session that runs here by now is left
+    /// alone: whoever says so may know less than this keeper, because the source's died over the move.
+    ///
+    /// # Errors
+    /// If the session has just arrived.
+    pub async fn withdraw(&self) -> Result<Answer, Failure> {
+        if self.is_arriving() {
+            return self.give_arrival_up().await;
+        }
+        if let Ok(_turn) = self.turn.try_lock()
+            && matches!(self.phase(), Phase::Empty)
+        {
+            self.quit.send_replace(true);
+        }
+        Ok(Answer::Ok)
+    }
+
+    fn is_arriving(&self) -> bool {
+        match self.phase() {
+            Phase::Away { state: SessionState::Receiving { .. }, .. } => true,
+            Phase::Empty => lock(&self.gate).is_some(),
+            _ => false,
+        }
+    }
+
+    /// Up to the commit; from then on the session is here in a moment.
+    async fn give_arrival_up(&self) -> Result<Answer, Failure> {
+        self.cancel.send_replace(true);
+        let mut quit = self.quit.subscribe();
+        let given_up = tokio::time::timeout(STOP_PATIENCE, quit.wait_for(|quit| *quit)).await;
+        match given_up {
+            Ok(_) => Ok(Answer::Ok),
+            Err(_) => Err(Failure::refused("The session has just arrived.").next("Stop it again.")),
+        }
     }
 
     /// Takes over a pod whose keeper died.
@@ -315,7 +362,7 @@ impl Keeper {
         }
         let records = self.take_records();
         let Some((identity, spec, facts)) = records.iter().rev().find_map(|r| match &r.entry {
-            Entry::Running { identity, spec, facts } => {
+            Entry::Running { identity, spec, facts } | Entry::Activating { identity, spec, facts } => {
                 Some((identity.clone(), SessionSpec::clone(spec), Facts::clone(facts)))
             }
             _ => None,
@@ -335,7 +382,11 @@ impl Keeper {
             _ => None,
         });
         let same_boot = last.as_ref().is_some_and(|(_, boot)| boot_id().is_ok_and(|now| now == *boot));
-        let pod = if same_boot { Pod::adopt(&self.dirs.runtime).ok() } else { None };
+        let pod = if same_boot {
+            Pod::find(&self.dirs.runtime).map_err(|e| failed("Asking the session's pod", &e))?
+        } else {
+            None
+        };
         match (last.map(|(entry, _)| entry), pod) {
             (Some(Entry::Ended { status }), _) => self.set(gone(SessionState::Ended { status })),
             (Some(Entry::Parked { file }), pod) => {
@@ -385,6 +436,17 @@ impl Keeper {
                 }
                 let output =
                     Output::fetch(&pod).map_err(|e| failed("Taking the session's output over", &e))?;
+                if matches!(last, Some(Entry::Activating { .. })) {
+                    // Its keeper died before it could write that the session runs; the pod says so.
+                    let running = Entry::Running {
+                        identity: identity.clone(),
+                        spec: Box::new(spec.clone()),
+                        facts: Box::new(facts.clone()),
+                    };
+                    if let Err(failure) = self.write(identity.generation, running) {
+                        tracing::warn!(%failure, "the arrived session was not recorded");
+                    }
+                }
                 let live = self
                     .take_charge(identity, spec, facts, pod, output)
                     .map_err(|e| failed("Taking the session over", &e))?;
@@ -463,7 +525,7 @@ pub fn failed(doing: &str, error: &std::io::Error) -> Failure {
 
 fn journal_failed(error: &std::io::Error) -> Failure {
     Failure::undone(format!("The session's journal can't be written: {error}."))
-        .next("Make room on the disk that holds your home folder.")
+        .next("Make room on that machine's disk, where the home folder is.")
 }
 
 fn not_here(name: &str, state: &SessionState) -> Failure {

@@ -44,6 +44,12 @@ impl Dirs {
         self.runtime.join("keeper.sock")
     }
 
+    /// The socket of the pod's roam-init.
+    #[must_use]
+    pub fn pod_socket(&self) -> PathBuf {
+        self.runtime.join("init.sock")
+    }
+
     /// The session's journal.
     #[must_use]
     pub fn journal(&self) -> PathBuf {

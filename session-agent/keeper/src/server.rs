@@ -154,6 +154,7 @@ async fn answer(keeper: &Arc<Keeper>, mut stream: UnixStream) -> Result<(), fram
         Request::Wait => wait(keeper).await,
         Request::Log { follow } => log(keeper, &mut stream, follow).await,
         Request::Stop => keeper.stop().await,
+        Request::Withdraw => keeper.withdraw().await,
         Request::Exec { argv } => match keeper.live() {
             Ok(live) => exec::run(&live, argv, &mut stream).await,
             Err(failure) => Err(failure),

@@ -238,6 +238,87 @@ fn last(machine: &Machine) -> Option<Entry> {
     records.last().map(|r| r.entry.clone())
 }
 
+/// The target's keeper dies after the session was let go and before it wrote that it runs (or could not write
+/// it). The pod is the truth: nobody is told "nothing", and the next keeper has the session.
+#[test]
+fn a_session_that_was_let_go_is_taken_over_without_a_record_that_it_runs() {
+    as_ordinary_user("a_session_that_was_let_go_is_taken_over_without_a_record_that_it_runs", || {
+        let folders = Folders::new();
+        let machine = &Machine::pair(&folders)[0];
+        start(machine, &folders).kill();
+        let journal = machine.state.join("journal");
+        let Some(Entry::Running { spec, facts, .. }) = last(machine) else { panic!() };
+        std::fs::remove_file(&journal).unwrap();
+        let (mut journal, _) = Journal::open(&journal).unwrap();
+        for entry in [
+            Entry::ReceiveBegun { identity: at(2), number: 5 },
+            Entry::Prepared,
+            Entry::Activating { identity: at(2), spec, facts },
+        ] {
+            journal.write(2, entry).unwrap();
+        }
+        drop(journal);
+        let keeper = machine.keeper();
+        let asks = Request::Receive { identity: at(2), from: "here".into(), lane: secret(1) };
+        assert!(keeper.ask(&asks).is_err(), "a source would be told that there is nothing");
+        assert_eq!(adopt(&keeper), Ok(SessionState::Running));
+        let Ok(Answer::Info(info)) = keeper.ask(&Request::Info) else { panic!() };
+        assert_eq!(info.generation, 2);
+        assert!(matches!(last(machine), Some(Entry::Running { identity, .. }) if identity.generation == 2));
+        tell(&keeper, &folders, "again", "1 again\n");
+        receive(&keeper, 2, 1);
+        keeper.ask(&Request::Stop).unwrap();
+        keeper.wait();
+    });
+}
+
+/// The confirmation is lost, and the session ends at the target before its source asks again. The source must not
+/// take its old copy back.
+#[test]
+fn a_session_that_ended_at_the_target_is_not_taken_back() {
+    as_ordinary_user("a_session_that_ended_at_the_target_is_not_taken_back", || {
+        let folders = Folders::new();
+        let machines = Arc::new(Machine::pair(&folders));
+        let here = start(&machines[0], &folders);
+        let there = machines[1].keeper();
+        receive(&there, 2, 1);
+        let way = Way::to(machines[1].session.join("keeper.sock"));
+        let journal = machines.clone();
+        way.cut_if(Toward::Source, Box::new(move || says_gone(&journal[0])));
+        let failure = here.ask(&send(&way, 1)).unwrap_err();
+        assert_eq!(failure.outcome, Outcome::Unconfirmed, "{failure}");
+        tell(&there, &folders, "there", "1 there\n");
+        there.ask(&Request::Stop).unwrap();
+        there.wait();
+        let there = machines[1].keeper();
+        receive(&there, 2, 2);
+        way.mend();
+        // The move that is under way reports to whoever asked first; what is seen is that its keeper ends.
+        let _ = here.ask(&send(&way, 2));
+        here.wait();
+        assert_eq!(last(&machines[0]), Some(Entry::SendDone));
+        assert_eq!(there.ask(&Request::Withdraw), Ok(Answer::Ok));
+    });
+}
+
+/// An offer that is taken back ends what is arriving, and nothing else: word of it may come when the session runs.
+#[test]
+fn an_offer_taken_back_never_ends_a_session_that_runs() {
+    as_ordinary_user("an_offer_taken_back_never_ends_a_session_that_runs", || {
+        let folders = Folders::new();
+        let machines = Machine::pair(&folders);
+        let runs = start(&machines[0], &folders);
+        assert_eq!(runs.ask(&Request::Withdraw), Ok(Answer::Ok));
+        tell(&runs, &folders, "still", "1 still\n");
+        let waits = machines[1].keeper();
+        receive(&waits, 2, 1);
+        assert_eq!(waits.ask(&Request::Withdraw), Ok(Answer::Ok));
+        waits.wait();
+        runs.ask(&Request::Stop).unwrap();
+        runs.wait();
+    });
+}
+
 /// The lane breaks right after the source wrote "gone": before the commit reaches the target, or before the
 /// target's confirmation reaches the source. Then the source's keeper is killed, and the target's too, or not.
 /// The session is where it can be, once.

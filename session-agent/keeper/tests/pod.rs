@@ -112,7 +112,7 @@ fn a_pod_ends_with_its_maker_until_it_is_live() {
         let kept = std::io::pipe().unwrap();
         pod.client().ok(&Request::Keep { name: "pipe".into() }, &[kept.0.as_fd()]).unwrap();
         drop(pod);
-        let pod = Pod::adopt(&folders.path("session")).unwrap();
+        let pod = Pod::find(&folders.path("session")).unwrap().unwrap();
         assert_eq!(pod.client().state().unwrap().kept, ["pipe"]);
         nix::unistd::write(&kept.1, b"still here").unwrap();
         drop(kept);

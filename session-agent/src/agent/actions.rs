@@ -88,6 +88,11 @@ async fn act(
         }
         (Action::Wait, Some(_)) => waiting::wait(agent, id, channel).await,
         (Action::Log { follow }, Some(Place::Here)) => log(agent, id, follow, channel).await,
+        (Action::Log { .. }, Some(Place::Ended(_)))
+            if agent.paths.session_state(&id).join("journal").exists() =>
+        {
+            log_of_ended(agent, id, channel).await
+        }
         (Action::Exec { argv }, Some(Place::Here)) => exec(agent, id, argv, channel).await,
         (Action::Stop, Some(Place::Here)) => to_the_end(agent, id, stop).await,
         (Action::Stop, Some(Place::Ended(_))) => Ok(Answer::Ok),
@@ -307,6 +312,18 @@ async fn log(agent: &Agent, id: SessionId, follow: bool, channel: &mut Channel) 
             KeeperReply::Progress(_) | KeeperReply::Info(_) => {}
         }
     }
+}
+
+/// Its keeper stays for a minute after the end; later another one is started to read what is kept.
+async fn log_of_ended(agent: &Agent, id: SessionId, channel: &mut Channel) -> Result<Answer, Failure> {
+    let (runtime, state) = (agent.paths.session_runtime(&id), agent.paths.session_state(&id));
+    if Keeper::connect_now(&runtime).await.is_ok() {
+        return log(agent, id, false, channel).await;
+    }
+    drop(super::spawn::keeper(&runtime, &state).await?);
+    let result = log(agent, id, false, channel).await;
+    tokio::spawn(super::watch::clean_up(runtime, state));
+    result
 }
 
 /// Runs a command in the session. The client's input and the command's output flow side by side.

@@ -26,7 +26,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -298,16 +297,16 @@ fn sessions_file(paths: &Paths) -> PathBuf {
     paths.state.join("sessions.json")
 }
 
-/// Runs the agent until it is told to end.
+/// Runs the agent until it is told to end. Returns the exit code.
 #[must_use]
-pub fn main(options: &Options) -> ExitCode {
+pub fn main(options: &Options) -> u8 {
     let filter = tracing_subscriber::EnvFilter::try_from_env("ROAM_LOG").unwrap_or_else(|_| "info".into());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
     match run(options) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => 0,
         Err(failure) => {
             eprintln!("roam-agent: {failure}");
-            ExitCode::from(failure.outcome.exit_code())
+            failure.outcome.exit_code()
         }
     }
 }

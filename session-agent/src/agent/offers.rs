@@ -48,18 +48,22 @@ pub async fn take(agent: &Arc<Agent>, from: MachineKey, offer: Offer) -> Result<
     if by_this_move && keeper::alive(&runtime.join("keeper.sock")).await == keeper::Alive::Yes {
         return again(agent, from, &offer, generation).await;
     }
-    judge(agent, from, &offer).await?;
     match known {
         Some((Some(Place::Here), _)) => {
+            judge(agent, from, &offer).await?;
             return Err(Failure::refused(format!("{} is on {} already.", offer.info.name, agent.name)));
         }
+        // Nothing new can come of it. But it may have come by this very move and have left or ended since, and the
+        // source never heard of it: a keeper knows that from the session's journal, and refuses anything else.
+        Some((_, newer))
+            if newer >= generation && agent.paths.session_state(&id).join("journal").exists() => {}
         Some((_, newer)) if newer >= generation => {
             return Err(Failure::refused(format!(
                 "{} knows a newer state of {} than the one it is offered.",
                 agent.name, offer.info.name
             )));
         }
-        _ => {}
+        _ => judge(agent, from, &offer).await?,
     }
     // What is left of an earlier stay ends in a moment.
     watch::until_gone(agent, &id, Duration::from_secs(10)).await;
@@ -71,7 +75,13 @@ pub async fn take(agent: &Arc<Agent>, from: MachineKey, offer: Offer) -> Result<
 
     let (request, secret) = receive(agent, from, &offer, generation);
     // Before the keeper listens: the folder is made by the request that starts it.
-    requests::first_request(agent, &runtime, &agent.paths.session_state(&id), &request).await?;
+    requests::first_request(agent, &runtime, &agent.paths.session_state(&id), &request).await.map_err(
+        |failure| Failure {
+            // Read at another machine.
+            sentence: format!("{} can't take {}. {}", agent.name, offer.info.name, failure.sentence),
+            ..failure
+        },
+    )?;
     agent.core().offered.insert(id, from);
     agent.network.expect_lane(secret.token, runtime);
     tokio::spawn(arrive(agent.clone(), id, offer.show));
@@ -128,8 +138,9 @@ async fn judge(agent: &Agent, from: MachineKey, offer: &Offer) -> Result<(), Fai
         let Some(peer) = core.machines.peer(&from) else {
             return Err(Failure::refused(format!("{} is not paired with this machine.", agent.name)));
         };
-        let wanted =
-            id.home == agent.key() || core.fetched.get(&id).is_some_and(|at| at.elapsed() < FETCH_TIME);
+        // What its home is, is only its source's word. What was started here has left a folder.
+        let started_here = id.home == agent.key() && agent.paths.session_state(&id).exists();
+        let wanted = started_here || core.fetched.get(&id).is_some_and(|at| at.elapsed() < FETCH_TIME);
         let deed = Deed::Receive { memory: offer.info.memory_bytes, wanted };
         (peer.permissions.judge(deed, id.home == from), peer.name.clone())
     };
@@ -191,6 +202,7 @@ pub async fn withdraw(agent: &Agent, from: MachineKey, id: SessionId) {
         offered && there.is_none_or(|state| matches!(state, SessionState::Receiving { .. }))
     };
     if arriving && let Ok(mut keeper) = keeper::Keeper::connect(&agent.paths.session_runtime(&id)).await {
-        let _ = keeper.ask(&KeeperRequest::Stop).await;
+        // Not Stop: meanwhile the session may have arrived, and then it is not the source's to end.
+        let _ = keeper.ask(&KeeperRequest::Withdraw).await;
     }
 }

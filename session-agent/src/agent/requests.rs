@@ -241,8 +241,8 @@ pub async fn first_request(
         }
         Ok(other) => Err(unexpected(&other)),
         Err(failure) => {
-            // The keeper ends by itself when its first request fails; nobody needs to wait for that.
-            tokio::spawn(watch::clean_up(runtime.to_owned()));
+            // Nobody needs to wait for that.
+            tokio::spawn(watch::clean_up(runtime.to_owned(), state.to_owned()));
             Err(failure)
         }
     }

@@ -159,7 +159,11 @@ async fn open(agent: &Arc<Agent>, id: SessionId, view_only: bool, via: &Via) -> 
             });
             theirs
         }
-        (Some(Place::Parked(_)), _) => return Err(Failure::refused("The session sleeps.")),
+        (Some(Place::Parked(_)), _) => {
+            let name = info.map_or_else(|| id.to_string(), |info| info.name);
+            return Err(Failure::refused(format!("{name} sleeps."))
+                .next(format!("Wake it first: roam resume {name}.")));
+        }
         _ => return Err(Failure::wrong_use("The session does not run any more.")),
     };
     start(agent, stream, &title, view_only)

@@ -178,14 +178,22 @@ pub async fn until_gone(agent: &Agent, id: &SessionId, limit: Duration) {
     let _ = tokio::time::timeout(limit, gone).await;
 }
 
-/// Removes the folder of a keeper whose first request failed, once that keeper is gone.
-pub async fn clean_up(runtime: PathBuf) {
+/// Ends a keeper that has no session, and then removes its folders; of the second what a session left there stays.
+pub async fn clean_up(runtime: PathBuf, state: PathBuf) {
+    if let Ok(mut keeper) = Keeper::connect_now(&runtime).await {
+        let _ = keeper.ask(&Request::Withdraw).await;
+    }
     let gone = async {
         while alive(&runtime.join("keeper.sock")).await == Alive::Yes {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };
-    if tokio::time::timeout(Duration::from_secs(60), gone).await.is_ok() {
-        remove_folder(&runtime);
+    // A keeper that does not obey ends after a minute.
+    if tokio::time::timeout(Duration::from_secs(90), gone).await.is_err() {
+        return;
+    }
+    remove_folder(&runtime);
+    if std::fs::metadata(state.join("journal")).is_ok_and(|journal| journal.len() == 0) {
+        remove_folder(&state);
     }
 }

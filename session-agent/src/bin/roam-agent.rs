@@ -14,5 +14,5 @@ fn main() -> ExitCode {
         Some(word) if word == doctor::PROBE => return doctor::probe(),
         _ => {}
     }
-    roam_agent::agent::main(&roam_agent::agent::Options::parse())
+    ExitCode::from(roam_agent::agent::main(&roam_agent::agent::Options::parse()))
 }

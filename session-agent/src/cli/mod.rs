@@ -178,9 +178,7 @@ pub fn main() -> ExitCode {
 
 fn dispatch(command: Command) -> Result<u8, Failure> {
     match command {
-        Command::Agent(options) => {
-            return Ok(if crate::agent::main(&options) == ExitCode::SUCCESS { 0 } else { 4 });
-        }
+        Command::Agent(options) => return Ok(crate::agent::main(&options)),
         Command::App => return simple::app().map(|()| 0),
         Command::Doctor { json } => return Ok(simple::doctor(json)),
         _ => {}

@@ -120,7 +120,10 @@ fn session_row(session: &SessionInfo) -> [String; 6] {
             SessionState::Ended { status } => format!("ended ({status})"),
         },
         if shown.is_empty() { "-".into() } else { shown.join(",") },
-        format!("{} MiB", session.memory_bytes >> 20),
+        match session.state {
+            SessionState::Parked { .. } => "-".into(),
+            _ => format!("{} MiB", session.memory_bytes >> 20),
+        },
         // What a program is called is its own choice: nothing of it may drive the terminal.
         session.command.chars().filter(|c| !c.is_control()).take(60).collect(),
     ]

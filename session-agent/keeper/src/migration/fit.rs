@@ -64,7 +64,7 @@ fn judge(offer: &Offer, here: &HashSet<String>, available: Option<u64>) -> Resul
             offer.name
         )));
     }
-    let needed = offer.memory_bytes + offer.memory_bytes / 8;
+    let needed = offer.memory_bytes.saturating_add(offer.memory_bytes / 8);
     match available {
         Some(available) if available < needed => Err(Failure::refused(format!(
             "The target has {} MiB of memory left; {} needs {} MiB.",

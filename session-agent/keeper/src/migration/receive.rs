@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use roam_api::codec::decode_section;
-use roam_api::error::Failure;
+use roam_api::error::{Failure, Outcome};
 use roam_api::init::Clocks;
 use roam_api::keeper::{Answer, Identity, LaneSecret};
 use roam_api::migration::{Item, Offer, ToSource, ToTarget};
@@ -172,6 +172,10 @@ impl Keeper {
             return Ok(Answer::Listening);
         }
         let turn = match self.phase() {
+            // A source that is told "nothing" takes its copy back: not before it is known what is here.
+            Phase::Empty if std::os::unix::net::UnixStream::connect(self.dirs.pod_socket()).is_ok() => {
+                return Err(Failure::undone("The session's pod has not been taken over yet."));
+            }
             Phase::Empty => Some(
                 self.turn
                     .clone()
@@ -182,18 +186,20 @@ impl Keeper {
             Phase::Here { live, .. } if live.identity.id == identity.id => None,
             _ => return Err(Failure::wrong_use("This keeper has a session already.")),
         };
+        // It has been here and left or ended; its source has not heard that it came.
+        let stayed = self.stayed(identity.generation);
         let (lanes, incoming) = mpsc::channel(2);
         *gate = Some(Gate { secret, identity: identity.clone(), from: from.clone(), lanes });
         drop(gate);
         self.cancel.send_replace(false);
         let arrival = Arrival {
             keeper: self.clone(),
-            state: if turn.is_some() { State::Waiting } else { State::Activated },
+            state: if turn.is_some() && stayed.is_none() { State::Waiting } else { State::Activated },
             identity,
             from,
-            turn,
-            // An adopted session knows by which move it came; only that one's source is told that it runs here.
-            number: *self.arrived.lock().unwrap_or_else(PoisonError::into_inner),
+            turn: turn.filter(|_| stayed.is_none()),
+            // It is known by which move it came; only that one's source is told that it is, or was, here.
+            number: stayed.or(*self.arrived.lock().unwrap_or_else(PoisonError::into_inner)),
             work: None,
             deadline: None,
         };
@@ -252,7 +258,9 @@ impl Arrival {
         let mut quit = self.keeper.quit.subscribe();
         loop {
             let until = self.deadline.map_or(Duration::MAX, |d| d.saturating_duration_since(Instant::now()));
-            let gives_up = !matches!(self.state, State::Activating | State::Activated);
+            // One that only answers for a session of the past has nothing to lose either.
+            let past = self.state == State::Activated && matches!(self.keeper.phase(), Phase::Empty);
+            let gives_up = past || !matches!(self.state, State::Activating | State::Activated);
             let input = tokio::select! {
                 came = incoming.recv() => match came {
                     // A new lane replaces the old one: the source gave that up.
@@ -273,7 +281,7 @@ impl Arrival {
                     None => { reports = None; Input::EngineFailed(Failure::undone("The engine failed.")) }
                 },
                 _ = cancel.wait_for(|cancel| *cancel), if gives_up => {
-                    if self.state != State::Nothing {
+                    if self.state != State::Nothing && !past {
                         self.discard(&Failure::undone("It was stopped."));
                     }
                     self.keeper.quit.send_replace(true);
@@ -370,7 +378,12 @@ impl Arrival {
         let clocks = clocks_for(monotonic.saturating_add(way), boottime.saturating_add(way))
             .map_err(|e| failed("Reading the clocks", &e))?;
         let begun = Entry::ReceiveBegun { identity: self.identity.clone(), number: offer.number };
-        self.keeper.write(self.identity.generation, begun)?;
+        self.keeper.write(self.identity.generation, begun).map_err(|failure| Failure {
+            // Read at another machine, where nothing has changed.
+            outcome: Outcome::Refused,
+            sentence: format!("{} can't take {}. {}", self.identity.host, offer.name, failure.sentence),
+            ..failure
+        })?;
         self.keeper.set(Phase::Away {
             identity: self.identity.clone(),
             spec: Box::new(about.spec.clone()),

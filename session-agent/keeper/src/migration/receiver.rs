@@ -158,6 +158,11 @@ impl State {
                 let standing = if same { state.standing() } else { Standing::Nothing };
                 (state, vec![E::Send(ToSource::Status(standing))])
             }
+            // Whatever is offered is older than what ran here.
+            (Self::Activated, I::Message(M::Offer(offer))) if Some(offer.number) != number => {
+                let refused = Failure::refused(format!("{} has been there in a newer state.", offer.name));
+                (Self::Activated, vec![E::Send(ToSource::Refused(refused))])
+            }
             (state @ (Self::Prepared | Self::Activating | Self::Activated), _) => (state, vec![]),
 
             (Self::Nothing, _) => (Self::Nothing, vec![]),

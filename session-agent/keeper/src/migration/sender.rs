@@ -120,7 +120,7 @@ const BUILD: Duration = Duration::from_secs(60);
 const CONFIRM: Duration = Duration::from_secs(20);
 
 fn undone(sentence: &str) -> Failure {
-    Failure::undone(format!("{sentence} The session goes on here."))
+    Failure::undone(format!("{sentence} The session goes on where it was."))
 }
 
 fn cancelled() -> Failure {
@@ -221,7 +221,7 @@ impl State {
             (Self::Asking, I::Message(ToSource::Status(Standing::Nothing) | ToSource::Failed(_))) => {
                 let failure = Failure::new(
                     Outcome::FailedAndUndone,
-                    "The target lost the session before it ran there. The session goes on here.",
+                    "The target lost the session before it ran there. The session goes on where it was.",
                 );
                 (Self::Reclaimed, vec![E::Reclaim(failure)])
             }

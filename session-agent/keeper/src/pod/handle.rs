@@ -61,12 +61,20 @@ impl Pod {
         }
     }
 
-    /// Takes over a pod whose keeper died: its roam-init is found through its socket.
+    /// The pod of this folder, whose keeper died: its roam-init is found through its socket. None if nobody
+    /// listens there any more, or whoever did ended over the question.
     ///
     /// # Errors
-    /// If nothing answers there.
-    pub fn adopt(dir: &Path) -> io::Result<Self> {
-        Self::open(&dir.join("init.sock"), None)
+    /// If a pod may be there, but can't be asked just now.
+    pub fn find(dir: &Path) -> io::Result<Option<Self>> {
+        use io::ErrorKind::{BrokenPipe, ConnectionRefused, ConnectionReset, NotFound, UnexpectedEof};
+        match Self::open(&dir.join("init.sock"), None) {
+            Ok(pod) => Ok(Some(pod)),
+            Err(e) => match e.kind() {
+                NotFound | ConnectionRefused | ConnectionReset | BrokenPipe | UnexpectedEof => Ok(None),
+                _ => Err(e),
+            },
+        }
     }
 
     fn open(socket: &Path, guard: Option<UnixStream>) -> io::Result<Self> {
