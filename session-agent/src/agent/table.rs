@@ -286,7 +286,9 @@ impl Table {
     /// The sessions that this machine answers for towards others.
     #[must_use]
     pub fn hosted(&self) -> Vec<SessionInfo> {
-        self.here.values().filter(|info| self.place(&info.id) == Some(Place::Here)).cloned().collect()
+        let here = self.here.values().filter(|info| self.place(&info.id) == Some(Place::Here));
+        let asleep = self.parked.values().filter(|i| matches!(self.place(&i.id), Some(Place::Parked(_))));
+        here.chain(asleep).cloned().collect()
     }
 
     /// What the keepers of this machine say.
@@ -474,6 +476,12 @@ mod tests {
         let mut desk = Table::new(DESK, desk.remembered());
         assert_eq!(desk.place(&ID), Some(Place::Parked("/f".into())));
         assert_eq!(desk.parked_in("/f"), Some(ID));
+        // Its home, or whoever sent it here, still sees it and can wake it.
+        let mut laptop = Table::new(LAPTOP, Remembered::default());
+        laptop.heard_there(DESK, vec![running(1, "desk")], &[], vec![]);
+        laptop.heard_there(DESK, desk.hosted(), &[], vec![]);
+        assert_eq!(laptop.place(&ID), Some(Place::There(DESK)));
+        assert!(matches!(laptop.list()[0].state, SessionState::Parked { .. }));
         assert!(desk.promise("vim", b"").is_err());
         desk.heard_here(running(2, "desk"));
         assert_eq!(desk.place(&ID), Some(Place::Here));

@@ -48,7 +48,10 @@ pub type Via = Option<(MachineKey, String)>;
 /// If it has no windows, there is no screen here, or it can't be reached.
 pub async fn show_here(agent: &Arc<Agent>, id: SessionId, view_only: bool, via: Via) -> Result<(), Failure> {
     let shown = agent.core().viewers.get(&id).cloned();
+    let asleep = matches!(agent.core().table.place(&id), Some(Place::Parked(_)));
     match shown {
+        // The viewer waits for it to wake; whoever asks is told so below.
+        _ if asleep => {}
         Some(viewer) if viewer.view_only == view_only => return Ok(()),
         Some(_) => hide_here(agent, &id),
         None => {}
