@@ -5,6 +5,7 @@
 //! session's owner, [`server`] its socket, [`live`] a session that has a pod here, [`journal`]
 //! what must be known after a crash.
 
+pub mod adoption;
 pub mod bundle;
 pub mod carry;
 pub mod engine;

@@ -1,6 +1,7 @@
 //! Starting a session: a pod, what belongs to it, and the program.
 //!
-//! Refused before anything is made: root, a working directory or a program that the pod does not have.
+//! Refused before anything is made: root, a working directory that the pod does not have, and programs that can't
+//! live in one ([`adoption`]).
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -15,6 +16,7 @@ use roam_api::init::{Clocks, PodSpec, Request, Role};
 use roam_api::keeper::{Answer, Identity};
 use roam_api::session::{SessionSpec, SessionState};
 
+use crate::adoption;
 use crate::journal::{Entry, Facts};
 use crate::keeper::{Keeper, Phase, failed};
 use crate::live::Output;
@@ -183,6 +185,10 @@ fn check(spec: &SessionSpec, facts: &Facts) -> Result<(), Failure> {
     }
     if !cwd.is_dir() {
         return Err(Failure::wrong_use(format!("There is no folder {}.", cwd.display())));
+    }
+    let path = facts.env.iter().find(|(name, _)| name == b"PATH").map(|(_, path)| path.as_slice());
+    if let Some(program) = adoption::find(&spec.argv[0], cwd, path) {
+        adoption::check(&program, &spec.argv[1..], facts.uid)?;
     }
     if !spec.publish.is_empty() {
         return Err(Failure::refused(

@@ -96,6 +96,41 @@ fn a_failed_sleep_changes_nothing_and_damage_is_refused() {
     });
 }
 
+/// Positions of a file: all that hold its form, and so many of the rest.
+fn sampled(len: usize, of_the_rest: usize) -> Vec<usize> {
+    let (head, tail) = (64.min(len), len.saturating_sub(64));
+    let rest = (1..of_the_rest).map(|n| head + (tail - head) * n / of_the_rest);
+    (0..head).chain(rest).chain(tail..len).collect()
+}
+
+#[test]
+fn a_damaged_or_cut_file_is_refused_wherever_the_damage_is() {
+    as_ordinary_user("a_damaged_or_cut_file_is_refused_wherever_the_damage_is", || {
+        let folders = Folders::new();
+        let keeper = start(&folders);
+        let file = folders.path("home/asleep");
+        park(&keeper, &file).unwrap();
+        keeper.wait();
+        let whole = std::fs::read(&file).unwrap();
+        let keeper = Running::start(&folders);
+        for at in sampled(whole.len(), 40) {
+            let mut damaged = whole.clone();
+            damaged[at] ^= 0x10;
+            for bad in [&damaged[..], &whole[..at]] {
+                std::fs::write(&file, bad).unwrap();
+                let failure = resume(&keeper, &file).unwrap_err();
+                assert!(failure.sentence.contains("can't be read"), "byte {at}: {failure}");
+            }
+        }
+        std::fs::write(&file, &whole).unwrap();
+        assert!(matches!(resume(&keeper, &file), Ok(Answer::Resumed(_))));
+        tell(&keeper, "again");
+        keeper.follow("2 again kept\n");
+        keeper.ask(&Request::Stop).unwrap();
+        keeper.wait();
+    });
+}
+
 #[test]
 fn a_session_with_a_screen_sleeps_and_wakes() {
     as_ordinary_user("a_session_with_a_screen_sleeps_and_wakes", || {

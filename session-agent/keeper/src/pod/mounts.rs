@@ -127,13 +127,25 @@ fn bind_system(root: &Path) -> Step<()> {
     Ok(())
 }
 
+/// The devices that a pod has besides terminals.
+const NODES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
+
+/// Whether a pod has this device; the path is one below /dev.
+#[must_use]
+pub fn has_device(path: &Path) -> bool {
+    // "stdin" and the like are links to what is open.
+    let links = ["fd", "stdin", "stdout", "stderr", "ptmx", "pts"];
+    let first = path.components().next().and_then(|c| c.as_os_str().to_str());
+    first.is_some_and(|first| links.contains(&first) || NODES.iter().any(|node| path == Path::new(node)))
+}
+
 /// /dev with what every program may expect, and nothing of the hardware.
 fn devices(root: &Path) -> Step<()> {
     let dev = root.join("dev");
     folder(&dev, 0o755)?;
     mount(Some("tmpfs"), &dev, Some("tmpfs"), MsFlags::MS_NOSUID, Some("mode=755,size=1m"))
         .doing("mounting /dev")?;
-    for node in ["null", "zero", "full", "random", "urandom", "tty"] {
+    for node in NODES {
         file(&dev.join(node))?;
         bind(&Path::new("/dev").join(node), &dev.join(node))?;
     }

@@ -34,6 +34,7 @@ int main(void) {
     MUST(lseek(fd, 3, SEEK_SET));
     pid_t pid = child(other, NULL);
     pid_t shares = MUST(clone(sibling, stack + sizeof stack, CLONE_FILES | CLONE_VM | SIGCHLD, NULL));
+    expect_refusal("it is shared with process");
     ready();
     write_all(go[1], "xx", 2);
     char bytes[2];

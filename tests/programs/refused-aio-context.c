@@ -12,6 +12,7 @@ int main(void) {
     write_one.aio_nbytes = 4;
     struct iocb *all[] = {&write_one};
     CHECK(syscall(SYS_io_submit, context, 1, all) == 1, "the test itself");
+    expect_refusal("context of asynchronous I/O");
     ready();
     struct io_event event;
     CHECK(syscall(SYS_io_getevents, context, 1, 1, &event, &(struct timespec){20, 0}) == 1, "the event is lost");

@@ -22,6 +22,7 @@ int main(void) {
     struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGRTMIN + 1};
     MUST(timer_create(CLOCK_THREAD_CPUTIME_ID, &event, &timer));
     MUST(timer_settime(timer, 0, &(struct itimerspec){.it_value = {0, 400000000}}, NULL));
+    expect_refusal("timer on the CPU time of one of its threads");
     ready();
     int64_t end = now_ms() + 40000;
     while (sigtimedwait(&set, NULL, &(struct timespec){0, 0}) < 0) CHECK(now_ms() < end, "the timer is lost");

@@ -13,6 +13,7 @@ int main(void) {
     struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGRTMIN + 3};
     event.sigev_value.sival_ptr = &event;
     MUST(mq_notify(queue, &event));
+    expect_refusal("notification");
     ready();
     MUST(mq_send(queue, "x", 1, 0));
     siginfo_t info;
