@@ -129,7 +129,7 @@ async fn settled_place(agent: &Agent, origin: Origin, id: &SessionId) -> Option<
 }
 
 /// Waits until the table has it; none if that takes too long.
-async fn wait_for<T>(agent: &Agent, mut has: impl FnMut(&Table) -> Option<T>) -> Option<T> {
+pub(super) async fn wait_for<T>(agent: &Agent, mut has: impl FnMut(&Table) -> Option<T>) -> Option<T> {
     let mut changes = agent.changes();
     let look = async {
         loop {

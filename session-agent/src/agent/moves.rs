@@ -21,7 +21,7 @@ use super::actions::Origin;
 use super::keeper::{Keeper, unexpected};
 use super::outcome::Asked;
 use super::serve::{Channel, gone};
-use super::{Agent, network, offers, outcome, viewers};
+use super::{Agent, actions, network, offers, outcome, viewers};
 
 /// How long the end of a move is shown.
 pub const SHOWN_AFTER: Duration = Duration::from_secs(60);
@@ -208,7 +208,8 @@ fn start(agent: &Arc<Agent>, id: SessionId, to: MachineKey, cold: bool) -> Resul
         return Err(Failure::refused(format!("{} is not paired with {to_name}.", agent.name))
             .next(format!("Pair them first, on {}: roam pair {to_name}.", agent.name)));
     }
-    let info = core.table.info(&id).cloned().ok_or_else(|| Failure::wrong_use("The session is gone."))?;
+    // As the keeper here has it: a move that is not confirmed may run at the target for long.
+    let info = core.table.here(&id).cloned().ok_or_else(|| Failure::wrong_use("The session is gone."))?;
     if let Some(run) = core.moves.running(&id) {
         return if run.target == to {
             Ok((run, false))
@@ -226,6 +227,12 @@ fn start(agent: &Arc<Agent>, id: SessionId, to: MachineKey, cold: bool) -> Resul
     let (agent, cancel) = (agent.clone(), run.cancel.clone());
     tokio::spawn(async move {
         let end = carry_out(&agent, &info, to, cold, &tell, &cancel).await;
+        if end.as_ref().is_err_and(|failure| failure.outcome != Outcome::Unconfirmed) {
+            // Whoever is told so and looks finds the session as before: its keeper says that another way.
+            let still = |info: &SessionInfo| matches!(info.state, SessionState::Sending { .. });
+            let _ =
+                actions::wait_for(&agent, |table| (!table.here(&id).is_some_and(still)).then_some(())).await;
+        }
         if let Err(failure) = &end {
             tracing::info!(session = info.name, %failure, "a move failed");
         }
