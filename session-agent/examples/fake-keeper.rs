@@ -189,7 +189,7 @@ async fn answer(
             remember(fake);
             (Ok(Answer::Resumed(WakeReport { pod_ms: 1.0, restored_ms: 1.0 })), false)
         }
-        Request::Receive { identity, from, lane } => {
+        Request::Receive { identity, from, lane, .. } => {
             *fake.secret.lock().unwrap() = Some(lane);
             start_init(fake);
             set(info(&identity, "arriving", String::new(), SessionState::Receiving { from }, false));

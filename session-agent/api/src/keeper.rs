@@ -57,6 +57,8 @@ pub enum Request {
         from: String,
         /// How the source's keeper proves itself.
         lane: LaneSecret,
+        /// How much memory it may fill here, in bytes, if the source's permissions limit it.
+        most_memory: Option<u64>,
     },
     /// Move the session to a keeper that is listening. Progress, then [`Answer::Moved`].
     Send {

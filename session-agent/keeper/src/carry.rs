@@ -14,7 +14,7 @@ use roam_checkpoint::{Error, Frozen, PageStats, Prepared, Restorer, Tracker, fre
 
 use crate::bundle::{About, Incoming, Outgoing};
 use crate::keeper::{Keeper, failed};
-use crate::live::{Live, Output, PodExternals};
+use crate::live::{Live, Output, PodExternals, memory_of};
 use crate::log::OutputLog;
 use crate::pod::handle::Pod;
 
@@ -121,6 +121,10 @@ pub struct Arriving {
     clocks: Clocks,
     /// How the sentence begins if it can't be taken.
     cant: String,
+    /// How much memory may be filled, in bytes.
+    most: Option<u64>,
+    /// Pages taken since that was last looked at, in bytes.
+    uncounted: u64,
 }
 
 impl Arriving {
@@ -133,7 +137,14 @@ impl Arriving {
         let restorer = Restorer::begin(&pod).map_err(|e| engine_failed("Preparing the session's pod", e))?;
         let here = keeper.info().map_or_else(|_| "This machine".to_owned(), |info| info.host);
         let cant = format!("{here} can't take {}.", about.spec.name);
-        Ok(Self { restorer, incoming: Incoming::default(), pod, clocks, cant })
+        Ok(Self { restorer, incoming: Incoming::default(), pod, clocks, cant, most: None, uncounted: 0 })
+    }
+
+    /// Refuses more memory than this, in bytes, whatever was announced.
+    #[must_use]
+    pub fn at_most(mut self, most: Option<u64>) -> Self {
+        self.most = most;
+        self
     }
 
     /// Takes what was written down at one time, as [`Restorer::expect_record`] says.
@@ -148,6 +159,20 @@ impl Arriving {
     /// # Errors
     /// If it can't be used; the session can't be built then.
     pub fn take(&mut self, item: Item) -> Result<(), Failure> {
+        if let (Item::Pages { bytes, .. }, Some(most)) = (&item, self.most) {
+            self.uncounted += bytes.len() as u64;
+            // Not more than a part of the limit may come between two looks.
+            if self.uncounted > most / 8 {
+                self.uncounted = 0;
+                if memory_of(&self.pod).1 > most {
+                    return Err(Failure::refused(format!(
+                        "{} It is larger than it was said to be.",
+                        self.cant
+                    ))
+                    .next("`roam allow` there says how much memory this machine may use."));
+                }
+            }
+        }
         let taken = self.incoming.take(item, &mut self.restorer);
         taken.map_err(|error| cant_take(&self.cant, "Receiving the session", error))
     }
@@ -159,7 +184,7 @@ impl Arriving {
     /// What could not be built; nothing is left.
     pub fn build(self, ask_for_locks: &mut dyn FnMut() -> Result<(), Error>) -> Result<Ready, Failure> {
         const DOING: &str = "Building the session";
-        let Self { restorer, incoming, pod, clocks, cant } = self;
+        let Self { restorer, incoming, pod, clocks, cant, .. } = self;
         let (Some(about), Some(image)) = (incoming.about, incoming.image) else {
             return Err(Failure::undone("The session did not arrive completely."));
         };

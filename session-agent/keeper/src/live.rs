@@ -186,23 +186,10 @@ impl Live {
         }
     }
 
-    /// Number of processes, and what they have in memory that is no file's, in bytes: about what a move
-    /// carries. Memory that processes share counts for each of them.
+    /// Number of processes and their memory, as [`memory_of`] says.
     #[must_use]
     pub fn size(&self) -> (u32, u64) {
-        let root = roam_checkpoint::pod::Pod::root(&*self.pod);
-        let Ok(entries) = std::fs::read_dir(root.join("proc")) else { return (0, 0) };
-        let (mut count, mut kib) = (0, 0);
-        for entry in entries.flatten() {
-            let is_process = entry.file_name().to_str().is_some_and(|n| n != "1" && n.parse::<u32>().is_ok());
-            if let Some(status) =
-                is_process.then(|| std::fs::read_to_string(entry.path().join("status")).ok()).flatten()
-            {
-                count += 1;
-                kib += own_kib(&status);
-            }
-        }
-        (count, kib << 10)
+        memory_of(&*self.pod)
     }
 
     /// Waits until nothing but helpers is left.
@@ -346,6 +333,23 @@ impl Externals for PodExternals {
             None => Err(io::Error::new(io::ErrorKind::NotFound, format!("there is no external {}", name.0))),
         }
     }
+}
+
+/// Number of processes, and what they have in memory that is no file's, in bytes: about what a move
+/// carries. Memory that processes share counts for each of them.
+#[must_use]
+pub fn memory_of(pod: &dyn roam_checkpoint::pod::Pod) -> (u32, u64) {
+    let Ok(entries) = std::fs::read_dir(pod.root().join("proc")) else { return (0, 0) };
+    let (mut count, mut kib) = (0, 0);
+    for entry in entries.flatten() {
+        let is_process = entry.file_name().to_str().is_some_and(|n| n != "1" && n.parse::<u32>().is_ok());
+        let status = is_process.then(|| std::fs::read_to_string(entry.path().join("status")).ok()).flatten();
+        if let Some(status) = status {
+            count += 1;
+            kib += own_kib(&status);
+        }
+    }
+    (count, kib << 10)
 }
 
 /// A unix stream of std as one of tokio.

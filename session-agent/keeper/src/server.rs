@@ -161,7 +161,9 @@ async fn answer(keeper: &Arc<Keeper>, mut stream: UnixStream) -> Result<(), fram
         },
         Request::Park { file } => keeper.park(file).await,
         Request::Resume { identity, file } => keeper.resume(identity, file).await,
-        Request::Receive { identity, from, lane } => keeper.receive(identity, from, lane),
+        Request::Receive { identity, from, lane, most_memory } => {
+            keeper.receive(identity, from, lane, most_memory)
+        }
         Request::Lane { token } => keeper.lane(token, descriptors),
         Request::Send { to, to_key: _, addresses, lane, cold } => {
             send(keeper, &mut stream, Target { name: to, addresses, secret: lane }, cold).await

@@ -57,7 +57,12 @@ fn send(way: &Way, number: u8) -> Request {
 }
 
 fn receive(keeper: &Running, generation: u64, number: u8) {
-    let request = Request::Receive { identity: at(generation), from: "here".into(), lane: secret(number) };
+    let request = Request::Receive {
+        identity: at(generation),
+        from: "here".into(),
+        lane: secret(number),
+        most_memory: None,
+    };
     assert_eq!(keeper.ask(&request), Ok(Answer::Listening));
 }
 
@@ -259,7 +264,8 @@ fn a_session_that_was_let_go_is_taken_over_without_a_record_that_it_runs() {
         }
         drop(journal);
         let keeper = machine.keeper();
-        let asks = Request::Receive { identity: at(2), from: "here".into(), lane: secret(1) };
+        let asks =
+            Request::Receive { identity: at(2), from: "here".into(), lane: secret(1), most_memory: None };
         assert!(keeper.ask(&asks).is_err(), "a source would be told that there is nothing");
         assert_eq!(adopt(&keeper), Ok(SessionState::Running));
         let Ok(Answer::Info(info)) = keeper.ask(&Request::Info) else { panic!() };

@@ -55,8 +55,12 @@ fn send_request(way: &Way, number: u8, cold: bool) -> Request {
 }
 
 fn receive(keeper: &Running, generation: u64, number: u8) {
-    let request =
-        Request::Receive { identity: at(generation, "there"), from: "here".into(), lane: secret(number) };
+    receive_at_most(keeper, generation, number, None);
+}
+
+fn receive_at_most(keeper: &Running, generation: u64, number: u8, most_memory: Option<u64>) {
+    let (identity, lane) = (at(generation, "there"), secret(number));
+    let request = Request::Receive { identity, from: "here".into(), lane, most_memory };
     assert_eq!(keeper.ask(&request), Ok(Answer::Listening));
 }
 
@@ -133,13 +137,38 @@ fn a_refusal_changes_nothing() {
         assert_eq!(failure.outcome, Outcome::Refused, "{failure}");
         // The wrong secret.
         let failure = keeper.ask(&send_request(&way, 2, false)).unwrap_err();
-        assert_eq!(failure.outcome, Outcome::Unreachable, "{failure}");
+        assert_eq!(failure.outcome, Outcome::FailedAndUndone, "{failure}");
         assert_eq!(state(&keeper), Some(SessionState::Running));
         tell(&keeper, "still").unwrap();
         keeper.follow("2 still 300000\n");
         keeper.ask(&Request::Stop).unwrap();
         keeper.wait();
         there.kill();
+    });
+}
+
+#[test]
+fn more_memory_than_allowed_is_not_taken() {
+    as_ordinary_user("more_memory_than_allowed_is_not_taken", || {
+        let folders = Folders::new();
+        let machines = [Machine::new(&folders, "a"), Machine::new(&folders, "b")];
+        let keeper = start(&machines[0], &folders);
+        let there = machines[1].keeper();
+        receive_at_most(&there, 2, 1, Some(64 << 10));
+        let way = machines[1].way();
+        let failure = keeper.ask(&send_request(&way, 1, false)).unwrap_err();
+        assert!(failure.sentence.contains("larger than it was said to be"), "{failure}");
+        assert_eq!(state(&keeper), Some(SessionState::Running));
+        tell(&keeper, "still").unwrap();
+        keeper.follow("2 still 300000\n");
+        there.kill();
+        let there = machines[1].keeper();
+        receive_at_most(&there, 2, 2, Some(1 << 30));
+        moved(keeper.ask(&send_request(&machines[1].way(), 2, false)));
+        tell(&there, "there").unwrap();
+        there.follow("3 there 300000\n");
+        there.ask(&Request::Stop).unwrap();
+        there.wait();
     });
 }
 

@@ -96,13 +96,14 @@ fn receive(
     generation: u64,
 ) -> (KeeperRequest, roam_api::keeper::LaneSecret) {
     let id = offer.info.id;
-    let (from_name, home) = {
+    let (from_name, home, most_memory) = {
         let core = agent.core();
-        (core.machines.name(&from), core.home_name(&id, &offer.info.home))
+        let most_memory = core.machines.peer(&from).and_then(|peer| peer.permissions.most_memory());
+        (core.machines.name(&from), core.home_name(&id, &offer.info.home), most_memory)
     };
     let secret = lane::new_secret();
     let identity = requests::identity(agent, id, generation, home);
-    (KeeperRequest::Receive { identity, from: from_name, lane: secret.clone() }, secret)
+    (KeeperRequest::Receive { identity, from: from_name, lane: secret.clone(), most_memory }, secret)
 }
 
 /// A keeper of this session is here: the source is to speak with it over a new lane.

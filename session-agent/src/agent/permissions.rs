@@ -65,6 +65,12 @@ impl Default for Permissions {
 }
 
 impl Permissions {
+    /// How much memory its sessions may have here, in bytes; none: any.
+    #[must_use]
+    pub fn most_memory(&self) -> Option<u64> {
+        self.memory
+    }
+
     /// Judges a deed. `at_home` says that the session's home is the asking machine.
     #[must_use]
     pub fn judge(&self, deed: Deed, at_home: bool) -> Verdict {

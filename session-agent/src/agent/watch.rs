@@ -18,8 +18,8 @@ use super::{Agent, spawn};
 
 /// How long a keeper may be silent before it is taken for one without a session.
 const EMPTY_TIME: Duration = Duration::from_secs(3);
-/// How often in a row a keeper is started again for one session.
-const MAX_RESTARTS: u32 = 5;
+/// The longest pause before another keeper is started for a session whose keepers keep dying.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// Follows the keepers of all session folders that are there, and waits for their first words.
 pub async fn find_again(agent: &Arc<Agent>) {
@@ -71,18 +71,23 @@ async fn follow(agent: Arc<Agent>, runtime: PathBuf, mut told: Told, found_again
         if is_over(&agent, last.as_ref()) || alive(&runtime.join("init.sock")).await == Alive::No {
             break;
         }
+        // The pod lives, and with it somebody's work: it is never given up.
+        tracing::warn!(folder = %runtime.display(), restarts, "the session's keeper has died; starting another");
+        tokio::time::sleep(pause_before(restarts)).await;
         restarts += 1;
-        if restarts > MAX_RESTARTS {
-            tracing::error!(folder = %runtime.display(), "the session's keeper keeps dying; giving up");
-            break;
-        }
-        tracing::warn!(folder = %runtime.display(), "the session's keeper has died; starting another");
         if let Err(failure) = adopt(&agent, &runtime).await {
             tracing::error!(%failure, "the session could not be taken over");
-            tokio::time::sleep(Duration::from_millis(500) * restarts).await;
         }
     }
     end(&agent, &runtime, last.as_ref());
+}
+
+/// None before the first, then longer and longer.
+fn pause_before(restart: u32) -> Duration {
+    match restart {
+        0 => Duration::ZERO,
+        more => (Duration::from_millis(250) * 2u32.saturating_pow(more.min(10))).min(LONGEST_PAUSE),
+    }
 }
 
 /// One conversation with the keeper. True if it said anything.

@@ -71,6 +71,7 @@ enum Report {
 fn engine_part(
     keeper: &Keeper,
     generation: u64,
+    most_memory: Option<u64>,
     mut work: mpsc::Receiver<Work>,
     reports: &mpsc::Sender<Report>,
 ) {
@@ -80,7 +81,7 @@ fn engine_part(
         let report = match piece {
             Work::Begin(about, clocks) => match Arriving::begin(keeper, &about, clocks) {
                 Ok(begun) => {
-                    arriving = Some(begun);
+                    arriving = Some(begun.at_most(most_memory));
                     Report::Reserved
                 }
                 Err(failure) => Report::CanNot(failure),
@@ -154,6 +155,7 @@ impl Keeper {
         identity: Identity,
         from: String,
         secret: LaneSecret,
+        most_memory: Option<u64>,
     ) -> Result<Answer, Failure> {
         let mut gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(open) = &mut *gate
@@ -197,6 +199,7 @@ impl Keeper {
             state: if turn.is_some() && stayed.is_none() { State::Waiting } else { State::Activated },
             identity,
             from,
+            most_memory,
             turn: turn.filter(|_| stayed.is_none()),
             // It is known by which move it came; only that one's source is told that it is, or was, here.
             number: stayed.or(*self.arrived.lock().unwrap_or_else(PoisonError::into_inner)),
@@ -243,6 +246,8 @@ struct Arrival {
     state: State,
     identity: Identity,
     from: String,
+    /// Bytes that may be filled here.
+    most_memory: Option<u64>,
     /// Held until the session runs here or is given up.
     turn: Option<tokio::sync::OwnedMutexGuard<()>>,
     number: Option<u64>,
@@ -352,9 +357,10 @@ impl Arrival {
                 let _ = work.send(Work::Begin(Box::new(about), clocks)).await;
                 self.work = Some(work);
                 let (keeper, generation) = (self.keeper.clone(), self.identity.generation);
+                let most = self.most_memory;
                 tokio::spawn(async move {
                     let engine = keeper.engine.clone();
-                    engine.run(move || engine_part(&keeper, generation, to_do, &done)).await;
+                    engine.run(move || engine_part(&keeper, generation, most, to_do, &done)).await;
                 });
             }
             Err(failure) => {
