@@ -45,9 +45,6 @@ impl Lane {
 /// themselves, and go on as if nothing had been.
 const MUST_BE_REFUSED: &str = "refused-";
 
-/// Seconds that each step of a case may take.
-const STEP: u64 = 60;
-
 /// The folder of the built programs, which is beside our own.
 pub fn folder() -> Result<PathBuf> {
     let folder = std::env::current_exe()?.with_file_name("programs");
@@ -80,21 +77,30 @@ pub fn tell(lanes: &[Lane], only: &[String]) -> Report {
 }
 
 fn run(lanes: &[Lane], only: &[String], report: &Mutex<Report>) -> Result<()> {
+    let cases: Vec<(String, Lane)> = chosen(only)?
+        .into_iter()
+        .flat_map(|name| lanes.iter().map(move |&lane| (name.clone(), lane)))
+        .collect();
+    let bare = lanes == [Lane::Alone];
+    let moves = lanes.iter().any(|lane| matches!(lane, Lane::Moved | Lane::Moved3));
+    let lab = LabGuard::up(if moves { &["desk", "laptop"] } else { &["desk"] }, bare)?;
+    all(&lab, cases, |name, lane, result| add(report, name, lane.name(), result));
+    lab.down()
+}
+
+/// All programs, or those of them that are named.
+pub fn chosen(only: &[String]) -> Result<Vec<String>> {
     let all = names()?;
     let only: Vec<&String> = only.iter().filter(|name| !name.is_empty()).collect();
     for name in &only {
         ensure!(all.contains(*name), "no program is called {name}");
     }
-    let chosen = |name: &String| only.is_empty() || only.contains(&name);
-    let queue: VecDeque<(String, Lane)> = all
-        .iter()
-        .filter(|name| chosen(name))
-        .flat_map(|name| lanes.iter().map(|&lane| (name.clone(), lane)))
-        .collect();
-    let queue = Mutex::new(queue);
-    let bare = lanes == [Lane::Alone];
-    let moves = lanes.iter().any(|lane| matches!(lane, Lane::Moved | Lane::Moved3));
-    let lab = LabGuard::up(if moves { &["desk", "laptop"] } else { &["desk"] }, bare)?;
+    Ok(all.into_iter().filter(|name| only.is_empty() || only.contains(&name)).collect())
+}
+
+/// Runs cases, two at a time, and tells of each.
+pub fn all(lab: &LabGuard, cases: Vec<(String, Lane)>, told: impl Fn(&str, Lane, Result<()>) + Sync) {
+    let queue = Mutex::new(VecDeque::from(cases));
     let jobs = std::env::var("ROAM_JOBS").ok().and_then(|jobs| jobs.parse().ok()).unwrap_or(2);
     thread::scope(|scope| {
         for _ in 0..jobs {
@@ -102,17 +108,17 @@ fn run(lanes: &[Lane], only: &[String], report: &Mutex<Report>) -> Result<()> {
                 loop {
                     let next = queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner).pop_front();
                     let Some((name, lane)) = next else { break };
-                    let result = case(&lab, &name, lane);
+                    let result = case(lab, &name, lane);
                     eprintln!("{} {name}, {}", if result.is_ok() { "ok    " } else { "FAILED" }, lane.name());
-                    add(report, &name, lane.name(), result);
+                    told(&name, lane, result);
                 }
             });
         }
     });
-    lab.down()
 }
 
-fn add(report: &Mutex<Report>, case: &str, lane: &str, result: Result<()>) {
+/// Notes how a case came out.
+pub fn add(report: &Mutex<Report>, case: &str, lane: &str, result: Result<()>) {
     let result = result.map_err(|error| format!("{error:#}"));
     report.lock().unwrap_or_else(std::sync::PoisonError::into_inner).add(case, lane, result);
 }
@@ -145,9 +151,9 @@ fn case(lab: &LabGuard, name: &str, lane: Lane) -> Result<()> {
 fn alone(lab: &LabGuard, program: &str, host: &Path, inside: &Path) -> Result<()> {
     let mut command = lab.on("desk", &[program])?;
     let mut child = command.env("ROAM_TEST_DIR", inside).stdout(Stdio::null()).spawn()?;
-    let outcome = wait::for_path(&host.join("ready"), Limit::seconds(STEP))
-        .and_then(|()| lab.run("desk", &["kill", "-USR2", &pid(host)?], STEP))
-        .and_then(|_| wait::for_end(&mut child, "it checks", Limit::seconds(STEP)));
+    let outcome = wait::for_path(&host.join("ready"), Limit::seconds(lab.step()))
+        .and_then(|()| lab.run("desk", &["kill", "-USR2", &pid(host)?], lab.step()))
+        .and_then(|_| wait::for_end(&mut child, "it checks", Limit::seconds(lab.step())));
     if outcome.is_err() {
         child.kill()?;
         child.wait()?;
@@ -170,11 +176,11 @@ pub fn session(
     run.extend(argv);
     roam(lab, &run)?;
     let told = || -> Result<()> {
-        wait::for_path(&host.join("ready"), Limit::seconds(STEP))?;
+        wait::for_path(&host.join("ready"), Limit::seconds(lab.step()))?;
         between(lab, name)?;
         let tell = format!("kill -USR2 {}", pid(host)?);
         let mut exec = lab.on("desk", &["roam", "exec", name, "--", "sh", "-c", &tell])?;
-        let output = wait::output(&mut exec, Limit::seconds(STEP))?;
+        let output = wait::output(&mut exec, Limit::seconds(lab.step()))?;
         // 137: the program was told, checked, and took the session and this command with it.
         if !matches!(output.status.code(), Some(0 | 137)) {
             bail!("it can't be told to check: {}", String::from_utf8_lossy(&output.stderr).trim());
@@ -214,7 +220,7 @@ pub fn is_refused(name: &str) -> bool {
 /// `roam` on desk must refuse this, by exit code and with the reason that the program named.
 fn refused(lab: &LabGuard, arguments: &[&str], host: &Path) -> Result<()> {
     let mut command = lab.on("desk", &["roam"])?;
-    let output = wait::output(command.args(arguments), Limit::seconds(STEP))?;
+    let output = wait::output(command.args(arguments), Limit::seconds(lab.step()))?;
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.code() == Some(3), "not refused ({}): {}", output.status, said.trim());
     ensure!(said.contains("(process "), "the refusal names no process: {}", said.trim());
@@ -227,7 +233,7 @@ fn refused(lab: &LabGuard, arguments: &[&str], host: &Path) -> Result<()> {
 pub fn roam(lab: &LabGuard, arguments: &[&str]) -> Result<String> {
     let mut argv = vec!["roam"];
     argv.extend(arguments);
-    lab.run("desk", &argv, STEP)
+    lab.run("desk", &argv, lab.step())
 }
 
 fn pid(host: &Path) -> Result<String> {

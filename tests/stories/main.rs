@@ -19,6 +19,7 @@ mod rights;
 mod road;
 mod shows;
 mod steps;
+mod vm;
 mod window;
 
 use std::process::ExitCode;
@@ -55,6 +56,12 @@ enum Story {
     },
     /// One session that holds everything, desk to laptop to desk to laptop.
     Road,
+    /// A part of the kinds and the road between two kernels, on virtual machines.
+    Vm {
+        /// Only these programs.
+        #[arg(env = "ROAM_KINDS", value_delimiter = ',')]
+        only: Vec<String>,
+    },
     /// Real apps, desk to laptop to desk to laptop, answering keys after each move.
     Apps {
         /// Only these.
@@ -94,6 +101,7 @@ fn main() -> ExitCode {
         Story::Lab => lab::tell(),
         Story::Kinds { lanes, only } => kinds::tell(&lanes, &only),
         Story::Road => road::tell(),
+        Story::Vm { only } => vm::tell(&only),
         Story::Apps { only } => apps::tell(&only),
         Story::Faults => faults::tell(),
         Story::Holds => holds::tell(),

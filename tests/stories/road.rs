@@ -37,6 +37,13 @@ pub fn tell() -> Report {
 }
 
 fn road() -> Result<()> {
+    let lab = LabGuard::up(&["desk", "laptop"], false)?;
+    along(&lab, |_| true)?;
+    lab.down()
+}
+
+/// Takes the road between desk and laptop with those of the programs that are `wanted`.
+pub fn along(lab: &LabGuard, wanted: impl Fn(&str) -> bool) -> Result<()> {
     let folder = kinds::folder()?;
     let path = |name: &str| {
         Ok::<_, anyhow::Error>(folder.join(name).to_str().context("a path in UTF-8")?.to_owned())
@@ -45,13 +52,12 @@ fn road() -> Result<()> {
     let mut argv = vec![path("road")?];
     // What is refused would refuse the whole session; the kinds count each of them.
     let left_out = |name: &str| NOT_ON_THE_ROAD.contains(&name) || kinds::is_refused(name);
-    for name in programs.iter().filter(|name| !left_out(name)) {
+    for name in programs.iter().filter(|name| !left_out(name) && wanted(name)) {
         argv.push(path(name)?);
     }
     let argv: Vec<&str> = argv.iter().map(String::as_str).collect();
-    let lab = LabGuard::up(&["desk", "laptop"], false)?;
     let (host, inside) = lab.folder_in_home("road")?;
-    kinds::session(&lab, "road", &argv, &host, &inside, |lab, session| {
+    kinds::session(lab, "road", &argv, &host, &inside, |lab, session| {
         for machine in ["laptop", "desk", "laptop"] {
             send(lab, session, machine).with_context(|| format!("to {machine}"))?;
             let status = roam(lab, &["exec", session, "--", "cat", "/proc/self/status"])?;
@@ -63,6 +69,5 @@ fn road() -> Result<()> {
             }
         }
         Ok(())
-    })?;
-    lab.down()
+    })
 }

@@ -8,7 +8,10 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
+use roam_tests::harness::wait::{self, Limit};
+use roam_tests::lab::proc::{Proc, in_namespace_of};
 use roam_tests::lab::state::{Folder, machine};
+use roam_tests::lab::vm::{Hardware, exec, guest};
 use roam_tests::lab::{enter, machine as build, net, roam, screen, verbs};
 
 /// Several machines on one: own processes, files, users, clocks and network, nothing shared but the
@@ -34,6 +37,16 @@ enum Verb {
         /// Only machines and screens: no agents.
         #[arg(long)]
         bare: bool,
+        /// Virtual machines (qemu), in turn of these kernels and CPU models.
+        #[arg(
+            long,
+            value_name = "KERNEL:CPU,…",
+            value_delimiter = ' ',
+            num_args = 0..=1,
+            require_equals = true,
+            default_missing_value = HARDWARE
+        )]
+        vm: Vec<Hardware>,
         /// Print "up", then wait for the end of stdin and take the lab down.
         #[arg(long)]
         hold: bool,
@@ -102,6 +115,23 @@ enum Verb {
 enum Step {
     Boot,
     Init,
+    /// In a virtual machine: takes commands.
+    Guest,
+    /// On the host: gives one.
+    RunInGuest {
+        folder: PathBuf,
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+        argv: Vec<OsString>,
+    },
+    /// In a virtual machine: what runs.
+    Processes,
+    /// In a virtual machine: ends some of it.
+    End {
+        processes: String,
+    },
+    WaitPath {
+        path: PathBuf,
+    },
     Switch,
     Picture,
     WaitWm,
@@ -109,7 +139,19 @@ enum Step {
     Settle,
 }
 
+/// What `--vm` alone means: Debian 12's kernels, and the older one on the lesser processor.
+const HARDWARE: &str = "6.1:Haswell 6.12:max";
+
 fn main() -> ExitCode {
+    if guest::is_guest() {
+        return match guest::init() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("roam-lab: {error:#}");
+                ExitCode::FAILURE
+            }
+        };
+    }
     match run(Cli::parse().verb) {
         Ok(code) => code,
         Err(error) => {
@@ -124,6 +166,11 @@ fn run(verb: Verb) -> Result<ExitCode> {
         match step {
             Step::Boot => build::boot(),
             Step::Init => build::init(),
+            Step::Guest => exec::serve(),
+            Step::RunInGuest { folder, argv } => return exec::run(&folder, &argv),
+            Step::Processes => processes(),
+            Step::End { processes } => end(&processes),
+            Step::WaitPath { path } => wait::for_path(&path, Limit::seconds(20)),
             Step::Switch => net::switch(),
             Step::Picture => screen::print_picture(),
             Step::WaitWm => screen::wait_for_manager(),
@@ -137,8 +184,8 @@ fn run(verb: Verb) -> Result<ExitCode> {
         bail!("building machines needs root; run it with sudo");
     }
     match verb {
-        Verb::Up { names, bare, hold, binaries } => up(&folder, names, bare, hold, binaries)?,
-        Verb::Exec { machine, argv } => return exec(&folder, &machine, &argv),
+        Verb::Up { names, bare, vm, hold, binaries } => up(&folder, names, bare, vm, hold, binaries)?,
+        Verb::Exec { machine, argv } => return run_on(&folder, &machine, &argv),
         Verb::Shot { machine: name, file } => {
             let picture = screen::picture(machine(&folder.read()?, &name)?)?;
             std::fs::write(&file, picture).with_context(|| format!("{} can't be written", file.display()))?;
@@ -158,7 +205,14 @@ fn run(verb: Verb) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn up(folder: &Folder, names: Vec<String>, bare: bool, hold: bool, binaries: Option<PathBuf>) -> Result<()> {
+fn up(
+    folder: &Folder,
+    names: Vec<String>,
+    bare: bool,
+    hardware: Vec<Hardware>,
+    hold: bool,
+    binaries: Option<PathBuf>,
+) -> Result<()> {
     let own = std::env::current_exe()?;
     let binaries = match binaries {
         Some(folder) => {
@@ -166,7 +220,7 @@ fn up(folder: &Folder, names: Vec<String>, bare: bool, hold: bool, binaries: Opt
         }
         None => own.parent().unwrap_or(Path::new("/")).to_owned(),
     };
-    let ask = verbs::Up { names, bare, binaries };
+    let ask = verbs::Up { names, bare, hardware, binaries };
     let came = verbs::up(folder, &ask);
     if !hold {
         return came;
@@ -178,7 +232,17 @@ fn up(folder: &Folder, names: Vec<String>, bare: bool, hold: bool, binaries: Opt
     came.and(verbs::down(folder, None))
 }
 
-fn exec(folder: &Folder, name: &str, argv: &[OsString]) -> Result<ExitCode> {
+fn processes() -> Result<()> {
+    serde_json::to_writer(std::io::stdout(), &in_namespace_of(Proc::of(1)?)?)?;
+    Ok(())
+}
+
+fn end(processes: &str) -> Result<()> {
+    let processes: Vec<Proc> = serde_json::from_str(processes)?;
+    processes.iter().try_for_each(Proc::end)
+}
+
+fn run_on(folder: &Folder, name: &str, argv: &[OsString]) -> Result<ExitCode> {
     let lab = folder.read()?;
     let (program, arguments) = argv.split_first().context("a command has a program")?;
     let mut command = enter::as_user(machine(&lab, name)?, program);

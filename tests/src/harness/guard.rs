@@ -20,12 +20,23 @@ pub struct LabGuard {
     program: PathBuf,
     holder: Option<Child>,
     kept: bool,
+    step: u64,
 }
 
 impl LabGuard {
     /// Brings up machines in a new folder; `bare` ones have no agents. With `ROAM_LAB_DIR` set that
     /// folder is used, and kept up at the end for a person to look at if `ROAM_LAB_KEEP` is set.
     pub fn up(names: &[&str], bare: bool) -> Result<Self> {
+        Self::of(names, bare, None)
+    }
+
+    /// The same with virtual machines, of these kernels and CPU models in turn, as `roam-lab up --vm=`
+    /// takes them.
+    pub fn virtual_machines(names: &[&str], hardware: &str) -> Result<Self> {
+        Self::of(names, false, Some(hardware))
+    }
+
+    fn of(names: &[&str], bare: bool, hardware: Option<&str>) -> Result<Self> {
         let program = std::env::current_exe()?.parent().context("a program has a folder")?.join("roam-lab");
         let path = std::env::var_os("ROAM_LAB_DIR").map_or_else(
             || std::env::temp_dir().join(format!("roam-lab-{:08x}", rand::random::<u32>())),
@@ -38,9 +49,14 @@ impl LabGuard {
         if bare {
             command.arg("--bare");
         }
+        if let Some(hardware) = hardware {
+            command.arg(format!("--vm={hardware}"));
+        }
+        // Emulation is ten times slower, and waiting longer costs nothing where all goes well.
+        let step = if hardware.is_some() { 300 } else { 60 };
         if kept {
-            wait::success(&mut command, Limit::seconds(120))?;
-            return Ok(Self { folder, program, holder: None, kept });
+            wait::success(&mut command, Limit::seconds(2 * step))?;
+            return Ok(Self { folder, program, holder: None, kept, step });
         }
         // In a group of its own: Ctrl+C at the test must not stop it in the middle of its work.
         let mut holder = command
@@ -52,11 +68,17 @@ impl LabGuard {
             .with_context(|| format!("{} can't be started", program.display()))?;
         let mut line = String::new();
         BufReader::new(holder.stdout.take().context("stdout was piped")?).read_line(&mut line)?;
-        let guard = Self { folder, program, holder: Some(holder), kept };
+        let guard = Self { folder, program, holder: Some(holder), kept, step };
         if line.trim() != "up" {
             bail!("the lab did not come up (see above)");
         }
         Ok(guard)
+    }
+
+    /// Seconds that a step may take on these machines.
+    #[must_use]
+    pub fn step(&self) -> u64 {
+        self.step
     }
 
     /// The lab's folder.

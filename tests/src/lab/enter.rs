@@ -1,5 +1,6 @@
-//! Commands inside a machine. `nsenter` enters the namespaces, `setpriv` becomes the user and gives
-//! up every capability; neither looks at the command, so argv arrives as it was given.
+//! Commands inside a machine. `nsenter` enters the namespaces (and from there, the network carries a
+//! command into a virtual machine), `setpriv` becomes the user and gives up every capability; none looks
+//! at the command, so argv arrives as it was given.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -26,8 +27,23 @@ pub fn as_user(machine: &Machine, program: impl AsRef<OsStr>) -> Command {
     command
 }
 
+/// A program that goes on in the machine when whoever started it has gone, in a session of its own.
+pub fn service(machine: &Machine, argv: &[&str]) -> Command {
+    let mut command = as_user(machine, if machine.hardware.is_none() { "setsid" } else { argv[0] });
+    if machine.hardware.is_none() {
+        command.arg("--fork").args(argv);
+        return command;
+    }
+    // What carries its output out of the virtual machine has to stay, too.
+    command.args(&argv[1..]);
+    let mut stays = Command::new("setsid");
+    stays.arg("--fork").arg(command.get_program()).args(command.get_args()).env_clear();
+    stays.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    stays
+}
+
 /// A command in the machine as root: only for building it, never for anything of Roam.
-pub fn as_root(machine: &Machine, program: &str) -> Command {
+pub fn as_root(machine: &Machine, program: impl AsRef<OsStr>) -> Command {
     let mut command = enter(machine, Path::new("/"));
     command.arg(program);
     command
@@ -36,9 +52,21 @@ pub fn as_root(machine: &Machine, program: &str) -> Command {
 fn enter(machine: &Machine, folder: &Path) -> Command {
     let mut command = Command::new("nsenter");
     command.arg("--target").arg(machine.init.pid.to_string());
+    if machine.hardware.is_some() {
+        command.args(["--net", "--pid", "--", "/usr/bin/setpriv", "--pdeathsig", "KILL", "--"]);
+        command.arg(roam_lab()).args(["internal", "run-in-guest"]).arg(folder);
+        command.arg("--");
+        return command;
+    }
     command.args(["--mount", "--uts", "--ipc", "--net", "--pid", "--time"]);
     command.arg(format!("--wdns={}", folder.display())).arg("--");
     command
+}
+
+/// roam-lab itself, which lies beside whatever asks and is at the same path in every machine.
+#[must_use]
+pub fn roam_lab() -> PathBuf {
+    std::env::current_exe().map_or_else(|_| "roam-lab".into(), |own| own.with_file_name("roam-lab"))
 }
 
 /// The environment of the machine's user, as a log-in would set it.

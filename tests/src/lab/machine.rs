@@ -26,6 +26,7 @@ use serde::{Deserialize, Serialize};
 
 use super::proc::Proc;
 use super::state::{Folder, HOME_OWNER, Machine, USER};
+use super::vm::{self, Kernel, VmPlan};
 
 /// All that process 1 needs to know.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -50,6 +51,17 @@ pub struct Plan {
     pub home: PathBuf,
     /// The socket of the person's own X server, to be reached from the machine too.
     pub real_screen: Option<PathBuf>,
+    /// For a virtual machine, what it is made of.
+    pub vm: Option<VmPlan>,
+}
+
+/// Where a machine's root comes from.
+#[derive(Debug)]
+pub struct Origin {
+    /// The system whose files lie below its own.
+    pub system: PathBuf,
+    /// The shared home, if it shows this machine's owner already.
+    pub owned_home: Option<PathBuf>,
 }
 
 /// Starts the namespaces and process 1 of a machine; returns once its root is ready.
@@ -116,7 +128,15 @@ pub fn init() -> Result<()> {
     signals.thread_block()?;
 
     let plan: Plan = serde_json::from_reader(std::io::stdin())?;
-    build_root(&plan)?;
+    let guest = match &plan.vm {
+        None => {
+            mount(NOTHING, "/", NOTHING, MsFlags::MS_REC | MsFlags::MS_PRIVATE, NOTHING)?;
+            let root = build_root(&plan, &Origin { system: "/".into(), owned_home: None })?;
+            enter_root(&root)?;
+            None
+        }
+        Some(vm) => Some(vm::switch_on(&plan, vm)?),
+    };
     nix::unistd::sethostname(&plan.name)?;
     println!("ready");
     // Whoever waits for the end of our output must not wait for the machine's end.
@@ -128,17 +148,24 @@ pub fn init() -> Result<()> {
             if status == WaitStatus::StillAlive {
                 break;
             }
+            // A virtual machine that switches itself off is a machine that is off.
+            if guest
+                .as_ref()
+                .is_some_and(|qemu| status.pid().map(|pid| pid.as_raw() as u32) == Some(qemu.id()))
+            {
+                bail!("the virtual machine ended");
+            }
         }
         signals.wait()?;
     }
 }
 
-const NOTHING: Option<&str> = None;
+/// For mounts of nothing, or without options.
+pub const NOTHING: Option<&str> = None;
 
-fn build_root(plan: &Plan) -> Result<()> {
+/// Puts a machine's root together and returns where; nothing is entered yet.
+pub fn build_root(plan: &Plan, from: &Origin) -> Result<PathBuf> {
     umask(Mode::from_bits_truncate(0o022));
-    mount(NOTHING, "/", NOTHING, MsFlags::MS_REC | MsFlags::MS_PRIVATE, NOTHING)?;
-
     let layers = &plan.mount_point;
     tmpfs(layers, "mode=0755")?;
     for name in ["upper", "work", "root"] {
@@ -147,7 +174,8 @@ fn build_root(plan: &Plan) -> Result<()> {
     fs::set_permissions(layers.join("upper"), Permissions::from_mode(0o755))?;
     let root = layers.join("root");
     let options = format!(
-        "lowerdir=/,upperdir={},workdir={}",
+        "lowerdir={},upperdir={},workdir={}",
+        from.system.display(),
         layers.join("upper").display(),
         layers.join("work").display()
     );
@@ -173,10 +201,10 @@ fn build_root(plan: &Plan) -> Result<()> {
     mount(Some("sysfs"), &root.join("sys"), Some("sysfs"), quiet, NOTHING).context("/sys")?;
 
     for folder in &plan.binaries {
-        bind_read_only(&root, folder)?;
+        bind_read_only(&root, &from.system, folder)?;
     }
     files_of_etc(&root.join("etc"), plan)?;
-    home(&root, plan)?;
+    home(&root, plan, from)?;
     let runtime = root.join(format!("run/user/{}", plan.uid));
     owned_folder(&runtime, plan.uid, 0o700)?;
     // X servers make their sockets here and must not own the folder.
@@ -188,15 +216,21 @@ fn build_root(plan: &Plan) -> Result<()> {
         mount(Some(socket), &place, NOTHING, MsFlags::MS_BIND, NOTHING).context("the real screen")?;
     }
 
+    Ok(root)
+}
+
+/// Makes it the root of this mount namespace.
+fn enter_root(root: &Path) -> Result<()> {
     // The old root is stacked below the new one and goes with this.
-    std::env::set_current_dir(&root)?;
+    std::env::set_current_dir(root)?;
     pivot_root(".", ".").context("pivot_root")?;
     umount2(".", MntFlags::MNT_DETACH).context("the host's root stays mounted")?;
     std::env::set_current_dir("/")?;
     Ok(())
 }
 
-fn tmpfs(path: &Path, options: &str) -> Result<()> {
+/// Mounts a file system in memory.
+pub fn tmpfs(path: &Path, options: &str) -> Result<()> {
     let flags = MsFlags::MS_NOSUID;
     mount(Some("tmpfs"), path, Some("tmpfs"), flags, Some(options))
         .with_context(|| format!("no memory file system at {}", path.display()))
@@ -252,8 +286,8 @@ fn devices(dev: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Shows a folder of the host at the same path, read-only, and lets the user walk down to it.
-fn bind_read_only(root: &Path, folder: &Path) -> Result<()> {
+/// Shows a folder of the system at the same path, read-only, and lets the user walk down to it.
+fn bind_read_only(root: &Path, system: &Path, folder: &Path) -> Result<()> {
     let place = below(root, folder);
     fs::create_dir_all(&place)?;
     for above in place.ancestors().skip(1).take_while(|path| path.starts_with(root) && *path != root) {
@@ -262,7 +296,7 @@ fn bind_read_only(root: &Path, folder: &Path) -> Result<()> {
             fs::set_permissions(above, Permissions::from_mode(mode | 0o005))?;
         }
     }
-    mount(Some(folder), &place, NOTHING, MsFlags::MS_BIND, NOTHING)
+    mount(Some(&below(system, folder)), &place, NOTHING, MsFlags::MS_BIND, NOTHING)
         .with_context(|| format!("{} can't be shown in the machine", folder.display()))?;
     let flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY | MsFlags::MS_NOSUID;
     mount(NOTHING, &place, NOTHING, flags, NOTHING)?;
@@ -345,9 +379,24 @@ pub fn prepare_home(home: &Path) -> Result<()> {
 
 /// HOME is the one shared folder, whose owner on disk appears as this machine's user; over it lie
 /// the folders that a person with a home on a file server keeps on each machine.
-fn home(root: &Path, plan: &Plan) -> Result<()> {
+fn home(root: &Path, plan: &Plan, from: &Origin) -> Result<()> {
     let home = root.join("home").join(USER);
     fs::create_dir(&home)?;
+    match &from.owned_home {
+        Some(owned) => mount(Some(owned), &home, NOTHING, MsFlags::MS_BIND, NOTHING).context("the home")?,
+        None => idmapped_home(&plan.home, &home, plan.uid, &root.join("proc"))?,
+    }
+    for local in LOCAL {
+        let own = root.join("var/local").join(local);
+        owned_folder(&own, plan.uid, 0o700)?;
+        mount(Some(&own), &home.join(local), NOTHING, MsFlags::MS_BIND, NOTHING)?;
+    }
+    Ok(())
+}
+
+/// Mounts the shared home so that its owner on disk appears as the machine's user. `proc` is the
+/// /proc of this process's own pid namespace.
+pub fn idmapped_home(home: &Path, place: &Path, uid: u32, proc: &Path) -> Result<()> {
     // A process that holds a user namespace; it has entered it once it echoes.
     let mut holder = Command::new("unshare")
         .args(["--user", "cat"])
@@ -358,21 +407,15 @@ fn home(root: &Path, plan: &Plan) -> Result<()> {
     let mut stdin = holder.stdin.take().context("stdin was piped")?;
     stdin.write_all(b"x")?;
     holder.stdout.take().context("stdout was piped")?.read_exact(&mut [0])?;
-    let of_holder = root.join(format!("proc/{}", holder.id()));
-    let map = format!("0 0 1\n{HOME_OWNER} {} 1\n", plan.uid);
+    let of_holder = proc.join(holder.id().to_string());
+    let map = format!("0 0 1\n{HOME_OWNER} {uid} 1\n");
     fs::write(of_holder.join("uid_map"), &map)?;
     fs::write(of_holder.join("gid_map"), &map)?;
     let userns = File::open(of_holder.join("ns/user"))?;
-    roam_sys::idmap::idmapped_bind(&plan.home, &home, userns.as_fd())
+    roam_sys::idmap::idmapped_bind(home, place, userns.as_fd())
         .context("the shared home can't be mounted with another owner; its file system must allow that")?;
     drop(stdin);
     holder.wait()?;
-
-    for local in LOCAL {
-        let own = root.join("var/local").join(local);
-        owned_folder(&own, plan.uid, 0o700)?;
-        mount(Some(&own), &home.join(local), NOTHING, MsFlags::MS_BIND, NOTHING)?;
-    }
     Ok(())
 }
 
@@ -392,8 +435,16 @@ pub fn screen_socket(display: &str) -> PathBuf {
 }
 
 /// The plan of a machine in this lab.
-pub fn plan(folder: &Folder, machine: &Machine, hosts: Vec<(String, String)>) -> Plan {
-    Plan {
+pub fn plan(folder: &Folder, machine: &Machine, hosts: Vec<(String, String)>) -> Result<Plan> {
+    let vm = match &machine.hardware {
+        None => None,
+        Some(hardware) => Some(VmPlan {
+            cpu: hardware.cpu.clone(),
+            kernel: Kernel::find(&hardware.kernel)?,
+            number: machine.number,
+        }),
+    };
+    Ok(Plan {
         name: machine.name.clone(),
         uid: machine.uid(),
         clocks: machine.clock_offsets(),
@@ -404,7 +455,8 @@ pub fn plan(folder: &Folder, machine: &Machine, hosts: Vec<(String, String)>) ->
         mount_point: folder.of(&machine.name).join("root"),
         home: folder.home(),
         real_screen: real_screen().filter(|socket| *socket != screen_socket(&machine.display())),
-    }
+        vm,
+    })
 }
 
 #[cfg(test)]

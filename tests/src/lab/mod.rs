@@ -16,6 +16,7 @@
 //! | [`state`] | the lab's folder, its lock, what stands |
 //! | [`proc`] | processes of the lab: are they the same still, end them, wait for their end |
 //! | [`machine`] | the namespaces, the root and process 1 of a machine |
+//! | [`vm`] | the same as a virtual machine, with another kernel and processor |
 //! | [`net`] | the switch, cables, rates and cuts |
 //! | [`enter`] | commands inside a machine, as its user or as root |
 //! | [`screen`] | X server, window manager, message bus, pictures |
@@ -30,3 +31,4 @@ pub mod roam;
 pub mod screen;
 pub mod state;
 pub mod verbs;
+pub mod vm;

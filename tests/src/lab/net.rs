@@ -10,7 +10,7 @@ use nix::unistd::setsid;
 
 use super::enter::output;
 use super::proc::Proc;
-use super::state::Machine;
+use super::state::{self, Machine};
 
 /// Starts the process that holds the bridge.
 pub fn start_switch() -> Result<Proc> {
@@ -50,14 +50,24 @@ pub fn plug_in(switch: Proc, machine: &Machine) -> Result<()> {
     }
     ip(switch, &format!("link add {port} type veth peer name eth0 netns {}", machine.init.pid))?;
     ip(switch, &format!("link set {port} master br0 up"))?;
-    let of_machine = |command: &str| ip(machine.init, command);
-    of_machine("link set lo up")?;
-    of_machine(&format!("address add {}/24 brd + dev eth0", machine.address()))?;
-    of_machine(&format!("address add fd77::{:x}/64 dev eth0 nodad", machine.number))?;
-    of_machine("link set eth0 up")?;
-    // Whatever lies outside, mDNS included, is reached by the one cable.
-    of_machine("route add default via 10.77.0.254")?;
-    Ok(())
+    if machine.hardware.is_some() {
+        // The guest has the addresses; this end only passes packets on.
+        return ip(machine.init, "link set eth0 master br0 up");
+    }
+    addresses(machine.number).iter().try_for_each(|command| ip(machine.init, command))
+}
+
+/// What `ip` is told in a machine.
+#[must_use]
+pub fn addresses(number: u8) -> [String; 5] {
+    [
+        "link set lo up".to_owned(),
+        format!("address add {}/24 brd + dev eth0", state::address(number)),
+        format!("address add fd77::{number:x}/64 dev eth0 nodad"),
+        "link set eth0 up".to_owned(),
+        // Whatever lies outside, mDNS included, is reached by the one cable.
+        "route add default via 10.77.0.254".to_owned(),
+    ]
 }
 
 /// Limits the machine's speed in both directions, or sets it free with `none`.

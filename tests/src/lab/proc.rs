@@ -79,8 +79,21 @@ fn parse_stat(stat: &str) -> Option<u64> {
     fields.nth(18)?.parse().ok()
 }
 
-/// Every process in the pid namespace of `init` itself (not in namespaces below it): pid and name.
-pub fn in_namespace_of(init: Proc) -> Result<Vec<(Proc, String)>> {
+/// A process of a machine, with what tells its part in Roam.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Running {
+    /// In a virtual machine, by the pid there.
+    pub process: Proc,
+    /// At most 15 bytes.
+    pub name: String,
+    /// Its argv.
+    pub arguments: Vec<String>,
+    /// The argv of its parent.
+    pub parent: Vec<String>,
+}
+
+/// Every process in the pid namespace of `init` itself (not in namespaces below it).
+pub fn in_namespace_of(init: Proc) -> Result<Vec<Running>> {
     let namespace = fs::read_link(init.path("ns/pid")).context("the machine's process 1 is gone")?;
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc")? {
@@ -92,9 +105,26 @@ pub fn in_namespace_of(init: Proc) -> Result<Vec<(Proc, String)>> {
         let (Ok(process), Ok(name)) = (Proc::of(pid), fs::read_to_string(format!("/proc/{pid}/comm"))) else {
             continue;
         };
-        found.push((process, name.trim_end().to_owned()));
+        let parent = parent(process).map(arguments).unwrap_or_default();
+        found.push(Running {
+            process,
+            name: name.trim_end().to_owned(),
+            arguments: arguments(process),
+            parent,
+        });
     }
     Ok(found)
+}
+
+fn arguments(process: Proc) -> Vec<String> {
+    let bytes = fs::read(process.path("cmdline")).unwrap_or_default();
+    bytes.split(|&b| b == 0).map(|argument| String::from_utf8_lossy(argument).into_owned()).collect()
+}
+
+fn parent(process: Proc) -> Option<Proc> {
+    let status = fs::read_to_string(process.path("status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("PPid:"))?;
+    Proc::of(line.trim().parse().ok()?).ok()
 }
 
 #[cfg(test)]

@@ -11,8 +11,8 @@ use clap::ValueEnum;
 use roam_api::agent::{Reply, Request, Snapshot};
 use roam_api::codec;
 
-use super::enter::as_user;
-use super::proc::{self, Proc};
+use super::enter::{as_root, as_user, roam_lab};
+use super::proc::{self, Proc, Running};
 use super::screen::service;
 use super::state::{Folder, Machine};
 use crate::harness::wait::{self, Limit, Lines};
@@ -68,29 +68,37 @@ pub fn start_agent(folder: &Folder, machine: &Machine) -> Result<()> {
     Ok(())
 }
 
+/// All processes of a machine.
+pub fn running(machine: &Machine) -> Result<Vec<Running>> {
+    if machine.hardware.is_none() {
+        return proc::in_namespace_of(machine.init);
+    }
+    let mut ask = as_root(machine, roam_lab());
+    let said = wait::success(ask.args(["internal", "processes"]).stdin(Stdio::null()), Limit::seconds(20))?;
+    Ok(serde_json::from_str(&said)?)
+}
+
 /// The processes of a part on a machine; of one session, or of all.
 pub fn processes(machine: &Machine, part: Part, session: Option<&str>) -> Result<Vec<Proc>> {
     let id = session.map(|session| session_id(machine, session)).transpose()?;
     let mut found = Vec::new();
-    for (process, name) in proc::in_namespace_of(machine.init)? {
+    for Running { process, name, arguments, parent } in running(machine)? {
         // The kernel keeps 15 bytes of a name; ours are shorter. `roam agent` is the agent itself.
-        let is_agent = || {
-            part == Part::Agent && name == "roam" && arguments(process).get(1).is_some_and(|a| a == "agent")
-        };
+        let is_agent =
+            part == Part::Agent && name == "roam" && arguments.get(1).is_some_and(|a| a == "agent");
         // A keeper is started by way of `roam-agent --detach`, which is not the agent.
-        let starts = || arguments(process).get(1).is_some_and(|a| a == "--detach");
-        if (name != part.program() && !is_agent()) || (part == Part::Agent && starts()) {
+        let starts = arguments.get(1).is_some_and(|a| a == "--detach");
+        if (name != part.program() && !is_agent) || (part == Part::Agent && starts) {
             continue;
         }
         let of_session = match (&id, part) {
             (None, _) | (_, Part::Agent) => true,
-            (Some(id), Part::Keeper) => arguments(process).iter().any(|a| a.contains(id.as_str())),
+            (Some(id), Part::Keeper) => arguments.iter().any(|a| a.contains(id.as_str())),
             // A display is its keeper's child.
-            (Some(id), Part::Display) => parent(process)
-                .is_some_and(|parent| arguments(parent).iter().any(|a| a.contains(id.as_str()))),
+            (Some(id), Part::Display) => parent.iter().any(|a| a.contains(id.as_str())),
             (Some(_), Part::Viewer) => {
                 let name = session.unwrap_or_default();
-                arguments(process).iter().any(|a| a == name || a.starts_with(&format!("{name}@")))
+                arguments.iter().any(|a| a == name || a.starts_with(&format!("{name}@")))
             }
         };
         if of_session {
@@ -110,7 +118,12 @@ pub fn kill(machine: &Machine, part: Part, session: Option<&str>) -> Result<()> 
     if found.len() > 1 && session.is_none() {
         bail!("{} of {} run on {}; name the session", found.len(), part.program(), machine.name);
     }
-    found.iter().try_for_each(Proc::end)
+    if machine.hardware.is_none() {
+        return found.iter().try_for_each(Proc::end);
+    }
+    let mut end = as_root(machine, roam_lab());
+    end.args(["internal", "end"]).arg(serde_json::to_string(&found)?).stdin(Stdio::null());
+    wait::success(&mut end, Limit::seconds(30)).map(drop)
 }
 
 /// The sessions that a machine's agent knows, as `roam list --json` prints them.
@@ -131,17 +144,6 @@ fn session_id(machine: &Machine, session: &str) -> Result<String> {
 fn all_objects(list: &serde_json::Value) -> impl Iterator<Item = &serde_json::Value> {
     let array = list.as_array().or_else(|| list.get("sessions").and_then(|field| field.as_array()));
     array.into_iter().flatten()
-}
-
-fn arguments(process: Proc) -> Vec<String> {
-    let bytes = fs::read(process.path("cmdline")).unwrap_or_default();
-    bytes.split(|&b| b == 0).map(|argument| String::from_utf8_lossy(argument).into_owned()).collect()
-}
-
-fn parent(process: Proc) -> Option<Proc> {
-    let status = fs::read_to_string(process.path("status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("PPid:"))?;
-    Proc::of(line.trim().parse().ok()?).ok()
 }
 
 /// Pairs two machines the way two people would: one asks, the other shows a code, the code is typed.
@@ -175,7 +177,7 @@ pub fn await_snapshot(
     limit: Limit,
     wanted: impl Fn(&Snapshot) -> bool,
 ) -> Result<Snapshot> {
-    let mut command = as_user(machine, std::env::current_exe()?.with_file_name("roam-lab"));
+    let mut command = as_user(machine, roam_lab());
     let mut child =
         command.args(["internal", "watch"]).stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
     let mut lines = Lines::of(child.stdout.take().context("stdout was piped")?);

@@ -13,8 +13,8 @@ use x11rb::protocol::xproto::{
     AtomEnum, ChangeWindowAttributesAux, ConnectionExt, EventMask, ImageFormat, ImageOrder,
 };
 
-use super::enter::as_user;
-use super::proc;
+use super::enter::{self, as_user, roam_lab};
+use super::roam;
 use super::state::{Folder, Machine};
 use crate::harness::wait::{self, Limit};
 
@@ -23,8 +23,7 @@ pub const SIZE: (u16, u16) = (1280, 800);
 
 /// Starts what is missing of X server, window manager and message bus; returns when all are ready.
 pub fn start(folder: &Folder, machine: &Machine) -> Result<()> {
-    let running: Vec<String> =
-        proc::in_namespace_of(machine.init)?.into_iter().map(|(_, name)| name).collect();
+    let running: Vec<String> = roam::running(machine)?.into_iter().map(|process| process.name).collect();
     let runs = |name: &str| running.iter().any(|running| running == name);
     if !runs("Xvfb") {
         start_server(folder, machine)?;
@@ -33,7 +32,7 @@ pub fn start(folder: &Folder, machine: &Machine) -> Result<()> {
         service(folder, machine, &["openbox", "--sm-disable"])?
             .stdout(folder.log(&machine.name, "openbox")?)
             .status()?;
-        let mut wait_for_it = as_user(machine, std::env::current_exe()?);
+        let mut wait_for_it = as_user(machine, roam_lab());
         wait::success(wait_for_it.args(["internal", "wait-wm"]), Limit::seconds(20))
             .context("openbox did not start")?;
     }
@@ -46,15 +45,16 @@ pub fn start(folder: &Folder, machine: &Machine) -> Result<()> {
         service(folder, machine, &["dbus-daemon", "--session", "--nofork", "--nopidfile", &address])?
             .stdout(folder.log(&machine.name, "dbus-daemon")?)
             .status()?;
-        wait::for_path(&machine.init.path("root").join(bus.strip_prefix("/")?), Limit::seconds(20))?;
+        let mut wait_for_it = as_user(machine, roam_lab());
+        wait::success(wait_for_it.args(["internal", "wait-path"]).arg(&bus), Limit::seconds(20))?;
     }
     Ok(())
 }
 
 /// A program that goes on in the machine, with a session of its own and a log.
 pub fn service(folder: &Folder, machine: &Machine, argv: &[&str]) -> Result<std::process::Command> {
-    let mut command = as_user(machine, "setsid");
-    command.arg("--fork").args(argv).stdin(Stdio::null()).stdout(Stdio::null());
+    let mut command = enter::service(machine, argv);
+    command.stdin(Stdio::null()).stdout(Stdio::null());
     command.stderr(folder.log(&machine.name, argv[0])?);
     Ok(command)
 }
@@ -108,7 +108,7 @@ fn authority(display: &str, cookie: [u8; 16]) -> Vec<u8> {
 
 /// A picture of the machine's whole screen, as PNG.
 pub fn picture(machine: &Machine) -> Result<Vec<u8>> {
-    let mut command = as_user(machine, std::env::current_exe()?);
+    let mut command = as_user(machine, roam_lab());
     let mut child =
         command.args(["internal", "picture"]).stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
     let mut png = Vec::new();

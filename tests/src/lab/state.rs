@@ -11,6 +11,7 @@ use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
 use super::proc::Proc;
+use super::vm::Hardware;
 
 /// The user of every machine, by name.
 pub const USER: &str = "ada";
@@ -33,8 +34,11 @@ pub struct Machine {
     pub name: String,
     /// 1, 2, …: decides address, uid, display and clock.
     pub number: u8,
-    /// Its process 1.
+    /// Its process 1; of a virtual machine, the one that holds qemu.
     pub init: Proc,
+    /// What a virtual machine is made of; none for one that shares kernel and processor with the host.
+    #[serde(default)]
+    pub hardware: Option<Hardware>,
     /// Folders of Roam's binaries, mounted at the same paths; the first holds `roam`.
     pub binaries: Vec<PathBuf>,
     /// Its speed, as given to `roam-lab link`.
@@ -53,7 +57,7 @@ impl Machine {
     /// Its IPv4 address.
     #[must_use]
     pub fn address(&self) -> String {
-        format!("10.77.0.{}", self.number)
+        address(self.number)
     }
 
     /// Its X display.
@@ -80,6 +84,12 @@ impl Machine {
         let days = i64::from(self.number) * 3 * 86_400;
         (days + 7_321, days + 40_000)
     }
+}
+
+/// The IPv4 address of the machine with this number.
+#[must_use]
+pub fn address(number: u8) -> String {
+    format!("10.77.0.{number}")
 }
 
 /// The lab's folder.
@@ -224,7 +234,7 @@ mod tests {
 
     fn sample(name: &str, number: u8) -> Machine {
         let init = Proc::of(i32::try_from(std::process::id()).expect("pid")).expect("we run");
-        Machine { name: name.into(), number, init, binaries: vec![], rate: None, cut: false }
+        Machine { name: name.into(), number, init, hardware: None, binaries: vec![], rate: None, cut: false }
     }
 
     #[test]

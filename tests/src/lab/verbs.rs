@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 
 use super::proc::Proc;
 use super::state::{Folder, Lab, Locked, Machine, check_name, machine};
+use super::vm::Hardware;
 use super::{machine as build, net, roam, screen};
 
 /// What `up` is asked for.
@@ -16,6 +17,8 @@ pub struct Up {
     pub names: Vec<String>,
     /// Without agents.
     pub bare: bool,
+    /// Virtual machines, of these kinds in turn; none for machines of namespaces.
+    pub hardware: Vec<Hardware>,
     /// Folder of Roam's binaries.
     pub binaries: PathBuf,
 }
@@ -66,10 +69,15 @@ fn bring_up(locked: &mut Locked, name: &str, ask: &Up) -> Result<()> {
     let switch = locked.lab.switch.context("the switch was started before")?;
     let init = Proc::of(std::process::id().try_into()?)?;
     let number = locked.free_number()?;
-    let mut machine = Machine { name: name.to_owned(), number, init, binaries, rate: None, cut: false };
+    let hardware = match ask.hardware.len() {
+        0 => None,
+        kinds => Some(ask.hardware[usize::from(number - 1) % kinds].clone()),
+    };
+    let name_owned = name.to_owned();
+    let mut machine = Machine { name: name_owned, number, init, hardware, binaries, rate: None, cut: false };
     let mut hosts: Vec<_> = locked.lab.machines.values().map(|m| (m.name.clone(), m.address())).collect();
     hosts.push((name.to_owned(), machine.address()));
-    machine.init = build::start(&folder, &build::plan(&folder, &machine, hosts))?;
+    machine.init = build::start(&folder, &build::plan(&folder, &machine, hosts)?)?;
     locked.lab.machines.insert(name.to_owned(), machine.clone());
     // Written down at once: what stands must be known to `down` even if the rest fails.
     locked.save()?;
@@ -169,7 +177,7 @@ pub fn status(folder: &Folder) -> Result<String> {
         };
         let keepers = roam::processes(machine, roam::Part::Keeper, None)?.len();
         text.push_str(&format!(
-            "{:12} {:11} uid {}  display {}  process 1 is {}  {}{}  {agent}, {keepers} sessions\n",
+            "{:12} {:11} uid {}  display {}  process 1 is {}  {}{}  {agent}, {keepers} sessions{}\n",
             machine.name,
             machine.address(),
             machine.uid(),
@@ -177,6 +185,7 @@ pub fn status(folder: &Folder) -> Result<String> {
             machine.init.pid,
             machine.rate.as_deref().unwrap_or("full speed"),
             if machine.cut { ", CUT" } else { "" },
+            machine.hardware.as_ref().map(|hardware| format!("  {hardware}")).unwrap_or_default(),
         ));
     }
     Ok(text)

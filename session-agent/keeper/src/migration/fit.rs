@@ -22,6 +22,44 @@ pub fn cpu_features() -> Vec<String> {
         .unwrap_or_default()
 }
 
+/// Flags of /proc/cpuinfo that say nothing about what a program may execute: they are about interrupts,
+/// page tables, virtualization, power, monitoring, faults that the kernel works around, or speed alone, and
+/// two kernels show different ones on the same processor (arch/x86/include/asm/cpufeatures.h). What is not
+/// listed is compared: a name that is new here refuses a move rather than a program end with SIGILL.
+#[rustfmt::skip]
+const NOT_FOR_PROGRAMS: &[&str] = &[
+    // The kernel's own page tables, interrupts and registers.
+    "vme", "de", "pse", "msr", "pae", "mce", "apic", "sep", "mtrr", "pge", "mca", "pat", "pse36", "pn", "mp",
+    "nx", "pdpe1gb", "lm", "syscall", "smep", "smap", "umip", "la57", "pcid", "x2apic", "invpcid", "xsaves",
+    "extapic", "tsc_deadline_timer", "osxsave", "tce", "lam", "fred", "lkgs", "lass", "bus_lock_detect",
+    "split_lock_detect", "ring3mwait", "wbnoinvd", "pconfig", "enqcmd", "sgx", "sgx_lc", "skinit", "smx",
+    "wrmsrns", "monitor", "user_shstk", "ibt", "mpx",
+    // How clocks behave, and what the kernel has made up for itself.
+    "constant_tsc", "nonstop_tsc", "nonstop_tsc_s3", "tsc_reliable", "tsc_known_freq", "tsc_adjust", "up", "art",
+    "rep_good", "nopl", "xtopology", "topoext", "cpuid", "cpuid_fault", "extd_apicid", "nodeid_msr", "amd_dcm",
+    "hypervisor", "k8", "hybrid_cpu", "amd_lbr_v2", "always", "mce_recovery",
+    // Power and heat.
+    "acpi", "tm", "tm2", "est", "dts", "dtherm", "ida", "arat", "pln", "pts", "hwp", "hwp_notify",
+    "hwp_act_window", "hwp_epp", "hwp_pkg_req", "hfi", "epb", "cpb", "hw_pstate", "cppc", "proc_feedback",
+    "acc_power", "aperfmperf", "rapl",
+    // Counters and traces.
+    "arch_perfmon", "pebs", "bts", "dtes64", "ds_cpl", "cid", "sdbg", "xtpr", "pdcm", "dca", "ibs", "wdt", "lwp",
+    "bpext", "ptsc", "perfctr_core", "perfctr_nb", "perfctr_llc", "perfmon_v2", "brs", "arch_lbr", "intel_pt",
+    "cqm", "cqm_llc", "cqm_occup_llc", "cqm_mbm_total", "cqm_mbm_local", "rdt_a", "cat_l3", "cat_l2", "cdp_l3",
+    "cdp_l2", "mba", "smba", "bmec", "per_thread_mba", "irperf", "overflow_recov", "succor", "smca", "pbe", "ia64",
+    // Virtual machines.
+    "vmx", "svm", "vmcall", "vmmcall", "tpr_shadow", "vnmi", "flexpriority", "ept", "vpid", "ept_ad", "npt",
+    "lbrv", "svm_lock", "nrip_save", "tsc_scale", "vmcb_clean", "flushbyasid", "decodeassists", "pausefilter",
+    "pfthreshold", "avic", "x2avic", "v_vmsave_vmload", "vgif", "v_spec_ctrl", "svme_addr_chk", "cr8_legacy",
+    "cmp_legacy", "osvw", "sme", "sev", "sev_es", "sev_snp", "debug_swap", "xenpv", "tdx_guest",
+    // Faults of processors and how they are worked around.
+    "pti", "ibrs", "ibpb", "stibp", "ibrs_enhanced", "ssbd", "virt_ssbd", "amd_ssbd", "retpoline", "md_clear",
+    "flush_l1d", "arch_capabilities", "core_capabilities", "tsx_force_abort", "rtm_always_abort", "srbds_ctrl",
+    "xsaveerptr", "amd_ppin", "intel_ppin", "amd_psfd", "btc_no", "ibpb_brtype", "invpcid_single", "ss", "ht",
+    // What makes an instruction fast and adds none.
+    "erms", "fsrm", "fzrm", "fsrs", "fsrc",
+];
+
 /// Memory that can be had, in bytes.
 fn memory_available() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
@@ -55,8 +93,9 @@ pub fn check(offer: &Offer, about: &About) -> Result<(), Failure> {
 }
 
 fn judge(offer: &Offer, here: &HashSet<String>, available: Option<u64>) -> Result<(), Failure> {
+    let offered = offer.cpu_features.iter().map(String::as_str);
     let missing: Vec<&str> =
-        offer.cpu_features.iter().filter(|f| !here.contains(*f)).map(String::as_str).take(8).collect();
+        offered.filter(|f| !here.contains(*f) && !NOT_FOR_PROGRAMS.contains(f)).take(8).collect();
     if !missing.is_empty() {
         return Err(Failure::refused(format!(
             "The target's processor lacks {} that {} may be using.",
@@ -98,6 +137,10 @@ mod tests {
         let both: HashSet<String> = offer.cpu_features.iter().cloned().collect();
         assert_eq!(judge(&offer, &both, Some(901 << 20)), Ok(()));
         assert!(judge(&offer, &both, Some(899 << 20)).unwrap_err().sentence.contains("900 MiB"));
+        // Not what the kernel alone can use, or has made up.
+        let other_kernel =
+            Offer { cpu_features: vec!["pti".into(), "constant_tsc".into(), "sse2".into()], ..offer.clone() };
+        assert_eq!(judge(&other_kernel, &both, None), Ok(()));
         let less = HashSet::from(["sse2".to_owned()]);
         assert!(judge(&offer, &less, None).unwrap_err().sentence.contains("avx512f"));
     }
