@@ -6,7 +6,7 @@ STORIES := $(SUDO) $(CURDIR)/target/release/roam-stories
 # What a person sets for the lanes; sudo would drop it.
 LANES_ENV := $(foreach v,ROAM_APPS ROAM_KINDS ROAM_LANES ROAM_JOBS ROAM_ROUNDS ROAM_LAB_DIR ROAM_LAB_KEEP,$(if $($(v)),$(v)='$($(v))'))
 
-.PHONY: build programs demo test kinds lab road shows leaks apps faults holds window bench deny
+.PHONY: build programs demo test kinds lab road vm shows leaks apps faults holds window bench deny
 
 build: ## Everything, into target/release
 	tests/setup build
@@ -35,6 +35,10 @@ kinds: build ## Every program: alone, parked, moved, moved three times (ROAM_KIN
 road: build ## One session that holds everything, three moves
 	tests/setup lab
 	$(STORIES) road
+
+vm: build ## Between Debian's kernels 6.1 and 6.12, on virtual machines (ROAM_KINDS=a,b)
+	tests/setup lab vm
+	$(if $(LANES_ENV),$(SUDO) env $(LANES_ENV) $(CURDIR)/target/release/roam-stories,$(STORIES)) vm
 
 apps: build ## Real apps, three moves each (ROAM_APPS=vim,mousepad)
 	tests/setup lab apps many-apps

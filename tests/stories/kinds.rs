@@ -109,7 +109,10 @@ pub fn all(lab: &LabGuard, cases: Vec<(String, Lane)>, told: impl Fn(&str, Lane,
                     let next = queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner).pop_front();
                     let Some((name, lane)) = next else { break };
                     let result = case(lab, &name, lane);
-                    eprintln!("{} {name}, {}", if result.is_ok() { "ok    " } else { "FAILED" }, lane.name());
+                    match &result {
+                        Ok(()) => eprintln!("ok     {name}, {}", lane.name()),
+                        Err(error) => eprintln!("FAILED {name}, {}: {error:#}", lane.name()),
+                    }
                     told(&name, lane, result);
                 }
             });

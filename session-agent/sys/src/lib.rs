@@ -29,6 +29,7 @@
 //! | [`uffd`] | noting writes |
 //! | [`way_back`] | how a borrowed thread goes on when its tracer dies |
 //! | [`xattr`] | extended attributes |
+//! | [`xstate`] | where this processor keeps which registers |
 
 pub mod batch;
 pub mod borrowed;
@@ -61,3 +62,4 @@ pub mod uffd;
 pub mod unix_diag;
 pub mod way_back;
 pub mod xattr;
+pub mod xstate;

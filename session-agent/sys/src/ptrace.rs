@@ -13,6 +13,10 @@ use libc::{c_long, c_uint, c_void, pid_t};
 pub type Registers = libc::user_regs_struct;
 
 const NT_X86_XSTATE: usize = 0x202;
+/// The part of it that processors without XSAVE have (Intel's before 2008, or 2011).
+const NT_PRFPREG: usize = 2;
+/// Its length.
+const FXSAVE_LEN: usize = 512;
 const PTRACE_GETSIGMASK: c_uint = 0x420a;
 const PTRACE_SETSIGMASK: c_uint = 0x420b;
 const PTRACE_GET_RSEQ_CONFIGURATION: c_uint = 0x420f;
@@ -222,7 +226,8 @@ impl Tracee {
         request(libc::PTRACE_SETREGS, self.tid, 0, std::ptr::from_ref(registers) as usize).map(drop)
     }
 
-    /// The extended state (FPU to AMX) in the standard XSAVE form, as long as this CPU has it.
+    /// The extended state (FPU to AMX) in the standard XSAVE form, as long as this CPU has it; 512 bytes where
+    /// it has no XSAVE.
     ///
     /// # Errors
     /// ESRCH if it is gone or not stopped.
@@ -230,7 +235,12 @@ impl Tracee {
         // Intel's largest today is 11 KiB with AMX; the kernel cuts to what it has.
         let mut bytes = vec![0u8; 64 << 10];
         let mut vector = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
-        request(libc::PTRACE_GETREGSET, self.tid, NT_X86_XSTATE, &raw mut vector as usize)?;
+        match request(libc::PTRACE_GETREGSET, self.tid, NT_X86_XSTATE, &raw mut vector as usize) {
+            Err(e) if e.raw_os_error() == Some(libc::ENODEV) => {
+                request(libc::PTRACE_GETREGSET, self.tid, NT_PRFPREG, &raw mut vector as usize)?
+            }
+            other => other?,
+        };
         bytes.truncate(vector.iov_len);
         Ok(bytes)
     }
@@ -241,7 +251,8 @@ impl Tracee {
     /// EFAULT or EINVAL for another length or features this CPU lacks.
     pub fn set_extended_state(self, bytes: &[u8]) -> io::Result<()> {
         let vector = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
-        request(libc::PTRACE_SETREGSET, self.tid, NT_X86_XSTATE, &raw const vector as usize).map(drop)
+        let set = if bytes.len() == FXSAVE_LEN { NT_PRFPREG } else { NT_X86_XSTATE };
+        request(libc::PTRACE_SETREGSET, self.tid, set, &raw const vector as usize).map(drop)
     }
 
     /// tgkill(2): sends the thread of this process a signal.

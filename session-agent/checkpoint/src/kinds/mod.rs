@@ -8,6 +8,7 @@ pub mod directory;
 pub mod dumpable;
 pub mod epoll;
 pub mod eventfd;
+pub mod extended;
 pub mod external;
 mod find_inode;
 mod gather;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::freeze::{FrozenProcess, FrozenThread};
+use crate::kinds::extended::Extended;
 use crate::kinds::signals::{self, Pending};
 use crate::kinds::syscalls::{self, Resume, Waits};
 
@@ -29,8 +30,8 @@ pub struct ThreadState {
     pub name: Vec<u8>,
     /// General registers, in the order of `struct user_regs_struct`, ready to be resumed.
     pub registers: Vec<u64>,
-    /// FPU to AMX, in the standard XSAVE form of the source's CPU.
-    pub extended: Vec<u8>,
+    /// FPU to AMX.
+    pub extended: Extended,
     /// Blocked signals.
     pub mask: u64,
     /// Pending for this thread alone.
@@ -117,7 +118,7 @@ pub fn capture(
         tid: thread.tid,
         name: name.strip_suffix(b"\n").unwrap_or(&name).to_vec(),
         registers: ptrace::registers_to_words(&registers).to_vec(),
-        extended: thread.tracee.extended_state().map_err(|e| io("extended state", e))?,
+        extended: Extended::here(thread.tracee.extended_state().map_err(|e| io("extended state", e))?),
         mask: kept.mask,
         pending: pending(thread, false).map_err(|e| io("pending signals", e))?,
         rseq: (rseq.pointer, rseq.size, rseq.signature),

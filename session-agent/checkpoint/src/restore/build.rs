@@ -245,9 +245,9 @@ impl Restorer {
                 // Below its stack, so writable; and /proc may be closed to us by now.
                 memory::write(one.stub.host, address, &bytes).map_err(io)?;
             }
-            tracee.set_extended_state(&state.extended).map_err(|e| {
-                Error::system(format!("setting the FPU state of thread {} (the CPUs differ)", state.tid), e)
-            })?;
+            let fpu = |e| Error::system(format!("setting the FPU state of thread {}", state.tid), e);
+            let extended = state.extended.fitted(tracee.extended_state().map_err(fpu)?)?;
+            tracee.set_extended_state(&extended).map_err(fpu)?;
         }
         let site = Site(self.kernel.vdso + self.kernel.site);
         one.stub.area.remove(one.stub.tracee, site).map_err(|e| super::stub::inject_error(pid, e))?;
