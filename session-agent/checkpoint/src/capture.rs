@@ -13,7 +13,7 @@ use roam_sys::ptrace::Stop;
 use roam_sys::runs::Run;
 
 use crate::error::{Error, passes};
-use crate::freeze::{Frozen, FrozenProcess};
+use crate::freeze::{Frozen, FrozenProcess, room};
 use crate::image::{Clocks, Image};
 use crate::kinds::descriptors::{self, Holder};
 use crate::kinds::ipc;
@@ -61,6 +61,7 @@ pub fn check(pod: &dyn Pod, externals: &dyn Externals) -> Result<Vec<Refusal>, E
 }
 
 fn look(pod: &dyn Pod, externals: &dyn Externals) -> Result<Vec<Refusal>, Error> {
+    let _room = room();
     let mut objects = Objects::default();
     let mut builder = memory::Builder::new(pod, &mut objects);
     let mut refusals = Vec::new();

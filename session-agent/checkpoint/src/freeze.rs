@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use nix::unistd::Pid;
 use roam_api::error::Refusal;
+use roam_sys::limits::Raised;
 use roam_sys::procfs::{self, stat, status};
 use roam_sys::ptrace::{Stop, Tracee};
 
@@ -79,6 +80,13 @@ pub struct Frozen {
     /// Through which some of the views go.
     pub(crate) helper: Option<Helper>,
     released: bool,
+    _room: Raised,
+}
+
+/// Room for duplicates of all that a session holds open, which is more than the 1024 descriptors that a
+/// desktop gives a program unasked.
+pub(crate) fn room() -> Raised {
+    Raised::take(std::process::id().cast_signed(), &[libc::RLIMIT_NOFILE])
 }
 
 /// Stops every thread of the session.
@@ -97,8 +105,17 @@ pub fn freeze(pod: &dyn Pod) -> Result<Frozen, Error> {
             Ok(processes) => {
                 let (objects, views) = (Objects::default(), ObjectViews::default());
                 let (locks, helper) = (Vec::new(), None);
-                let mut frozen =
-                    Frozen { processes, waits, since, objects, views, locks, helper, released: false };
+                let mut frozen = Frozen {
+                    processes,
+                    waits,
+                    since,
+                    objects,
+                    views,
+                    locks,
+                    helper,
+                    released: false,
+                    _room: room(),
+                };
                 // An error lets everything go on.
                 frozen.processes.iter_mut().try_for_each(dumpable::open)?;
                 return Ok(frozen);

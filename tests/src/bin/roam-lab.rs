@@ -140,7 +140,7 @@ enum Step {
 }
 
 /// What `--vm` alone means: Debian 12's kernels, and the older one on the lesser processor.
-const HARDWARE: &str = "6.1:Haswell 6.12:max";
+const HARDWARE: &str = "6.1:Haswell 6.12:max,-mpx,-la57";
 
 fn main() -> ExitCode {
     if guest::is_guest() {

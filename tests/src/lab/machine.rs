@@ -128,14 +128,14 @@ pub fn init() -> Result<()> {
     signals.thread_block()?;
 
     let plan: Plan = serde_json::from_reader(std::io::stdin())?;
-    let guest = match &plan.vm {
+    let parts = match &plan.vm {
         None => {
             mount(NOTHING, "/", NOTHING, MsFlags::MS_REC | MsFlags::MS_PRIVATE, NOTHING)?;
             let root = build_root(&plan, &Origin { system: "/".into(), owned_home: None })?;
             enter_root(&root)?;
-            None
+            Vec::new()
         }
-        Some(vm) => Some(vm::switch_on(&plan, vm)?),
+        Some(vm) => vm::switch_on(&plan, vm)?,
     };
     nix::unistd::sethostname(&plan.name)?;
     println!("ready");
@@ -148,12 +148,12 @@ pub fn init() -> Result<()> {
             if status == WaitStatus::StillAlive {
                 break;
             }
-            // A virtual machine that switches itself off is a machine that is off.
-            if guest
-                .as_ref()
-                .is_some_and(|qemu| status.pid().map(|pid| pid.as_raw() as u32) == Some(qemu.id()))
+            // Without any of its parts a virtual machine is off, and nobody must wait for it.
+            if parts
+                .iter()
+                .any(|part| status.pid().is_some_and(|pid| pid.as_raw().cast_unsigned() == part.id()))
             {
-                bail!("the virtual machine ended");
+                bail!("a part of the virtual machine ended: {status:?}");
             }
         }
         signals.wait()?;

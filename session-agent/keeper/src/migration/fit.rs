@@ -60,6 +60,9 @@ const NOT_FOR_PROGRAMS: &[&str] = &[
     "erms", "fsrm", "fzrm", "fsrs", "fsrc",
 ];
 
+/// Flags of sets of registers that glibc's loader saves, beyond x87, SSE and AVX.
+const WIDE: [&str; 2] = ["mpx", "avx512f"];
+
 /// Memory that can be had, in bytes.
 fn memory_available() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
@@ -103,6 +106,20 @@ fn judge(offer: &Offer, here: &HashSet<String>, available: Option<u64>) -> Resul
             offer.name
         )));
     }
+    let offered = |flag: &str| offer.cpu_features.iter().any(|f| f == flag);
+    // Without XSAVEC, glibc's loader saves registers by XSAVE whenever it looks up a function for the first time. It
+    // measured the room once, at the program's start; XSAVE writes all that the processor here has, over
+    // the end of that room.
+    if offered("xsave")
+        && !offered("xsavec")
+        && let Some(more) = WIDE.iter().find(|set| here.contains(**set) && !offered(set))
+    {
+        return Err(Failure::refused(format!(
+            "The target's processor has more registers ({more}) than {} had room for when it was started.",
+            offer.name
+        ))
+        .next("Start it there, or send it to a machine with a processor more like this one's."));
+    }
     let needed = offer.memory_bytes.saturating_add(offer.memory_bytes / 8);
     match available {
         Some(available) if available < needed => Err(Failure::refused(format!(
@@ -141,6 +158,14 @@ mod tests {
         let other_kernel =
             Offer { cpu_features: vec!["pti".into(), "constant_tsc".into(), "sse2".into()], ..offer.clone() };
         assert_eq!(judge(&other_kernel, &both, None), Ok(()));
+        // A loader that measured its room for fewer registers; one that writes only those in use.
+        let wider = HashSet::from(["sse2", "xsave", "xsavec", "mpx"].map(str::to_owned));
+        let features = |all: &[&str]| all.iter().map(|&f| f.to_owned()).collect();
+        let old = Offer { cpu_features: features(&["sse2", "xsave"]), ..offer.clone() };
+        assert!(judge(&old, &wider, None).unwrap_err().sentence.contains("(mpx)"));
+        assert_eq!(judge(&old, &HashSet::from(["sse2", "xsave"].map(str::to_owned)), None), Ok(()));
+        let newer = Offer { cpu_features: features(&["sse2", "xsave", "xsavec"]), ..offer.clone() };
+        assert_eq!(judge(&newer, &wider, None), Ok(()));
         let less = HashSet::from(["sse2".to_owned()]);
         assert!(judge(&offer, &less, None).unwrap_err().sentence.contains("avx512f"));
     }

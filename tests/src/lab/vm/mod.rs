@@ -119,8 +119,9 @@ pub struct VmPlan {
     pub number: u8,
 }
 
-/// `internal init` of a virtual machine: returns qemu once the guest takes commands.
-pub fn switch_on(plan: &Plan, vm: &VmPlan) -> Result<Child> {
+/// `internal init` of a virtual machine: returns its parts, qemu and the servers of files, once the guest
+/// takes commands.
+pub fn switch_on(plan: &Plan, vm: &VmPlan) -> Result<Vec<Child>> {
     mount(machine::NOTHING, "/", machine::NOTHING, MsFlags::MS_REC | MsFlags::MS_PRIVATE, machine::NOTHING)?;
     let place = &plan.mount_point;
     machine::tmpfs(place, "mode=0700")?;
@@ -142,14 +143,15 @@ pub fn switch_on(plan: &Plan, vm: &VmPlan) -> Result<Child> {
     ip("link add br0 type bridge mcast_snooping 0 forward_delay 0")?;
     ip("link set tap0 master br0")?;
     ip("link set br0 up")?;
-    for share in SHARES {
-        serve_files(place, share)?;
-    }
+    let mut parts = SHARES.iter().map(|share| serve_files(place, share)).collect::<Result<Vec<_>>>()?;
     let mut qemu = qemu(place, plan, vm).spawn().context("qemu can't be started; run `tests/setup vm`")?;
     let mut line = String::new();
     BufReader::new(qemu.stdout.take().context("stdout was piped")?).read_line(&mut line)?;
     match line.trim() {
-        "ready" => Ok(qemu),
+        "ready" => {
+            parts.push(qemu);
+            Ok(parts)
+        }
         "" => bail!("the virtual machine ended; see its console.log"),
         reason => bail!("in the virtual machine: {reason}"),
     }
@@ -172,7 +174,7 @@ fn share_system(place: &Path, plan: &Plan, vm: &VmPlan) -> Result<()> {
 }
 
 /// Serves a folder to the guest by a socket beside it.
-fn serve_files(place: &Path, share: &str) -> Result<()> {
+fn serve_files(place: &Path, share: &str) -> Result<Child> {
     // The home has another writer, the other machine: what is known of it must be looked at again.
     let cache = if share == "home" { "auto" } else { "always" };
     let socket = UnixListener::bind(place.join(format!("{share}.sock")))?;
@@ -192,8 +194,7 @@ fn serve_files(place: &Path, share: &str) -> Result<()> {
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .spawn()
-        .with_context(|| format!("{VIRTIOFSD} can't be started; run `tests/setup vm`"))?;
-    Ok(())
+        .with_context(|| format!("{VIRTIOFSD} can't be started; run `tests/setup vm`"))
 }
 
 fn qemu(place: &Path, plan: &Plan, vm: &VmPlan) -> Command {
