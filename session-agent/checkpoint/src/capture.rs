@@ -16,6 +16,7 @@ use crate::error::{Error, passes};
 use crate::freeze::{Frozen, FrozenProcess, room};
 use crate::image::{Clocks, Image};
 use crate::kinds::descriptors::{self, Holder};
+use crate::kinds::filters;
 use crate::kinds::ipc;
 use crate::kinds::locks::{self, Place};
 use crate::kinds::memory;
@@ -35,6 +36,10 @@ use crate::track::Tracker;
 
 /// Steps after which a thread that does not leave the vdso is given up on.
 const STEPS: u32 = 20_000;
+
+/// What helps where a program has walled itself off, as browsers do.
+pub(crate) const APART: &str = "Programs that wall themselves off like this can't be moved yet. It can stay where it is, and \
+                     only its screen go elsewhere: roam show.";
 
 /// How often a check looks before it refuses.
 const LOOKS: u32 = 3;
@@ -81,7 +86,7 @@ fn look(pod: &dyn Pod, externals: &dyn Externals) -> Result<Vec<Refusal>, Error>
                 remedy: remedy.to_owned(),
             });
         };
-        let threads = sharing::among_threads(host);
+        let threads = sharing::among_threads(host, pod);
         if stat.state == b'Z' && threads.is_none() {
             continue;
         }
@@ -92,18 +97,12 @@ fn look(pod: &dyn Pod, externals: &dyn Externals) -> Result<Vec<Refusal>, Error>
             continue;
         }
         if status.ns_pid.len() != 2 {
-            refuse(
-                "it lives in a pid namespace of its own",
-                "Programs with a sandbox of their own can't be moved yet.",
-            );
+            refuse("it lives in a pid namespace of its own", APART);
             continue;
         }
         let namespaces = sharing::own_namespaces(host, pod.init());
         if !namespaces.is_empty() {
-            refuse(
-                &format!("it made namespaces of its own ({})", namespaces.join(", ")),
-                "Start the program without its sandbox.",
-            );
+            refuse(&format!("it made namespaces of its own ({})", namespaces.join(", ")), APART);
             continue;
         }
         if roam_sys::procfs::threads(host).is_ok_and(|threads| threads.len() > 1)
@@ -119,7 +118,7 @@ fn look(pod: &dyn Pod, externals: &dyn Externals) -> Result<Vec<Refusal>, Error>
         // One that ends has no root any more.
         let root = std::fs::read_link(format!("/proc/{host}/root"));
         if root.is_ok_and(|root| root != std::path::Path::new("/")) {
-            refuse("it has changed its root directory", "Such programs can't be moved yet.");
+            refuse("it has changed its root directory", APART);
         }
         let node = Node {
             pid: status.ns_pid[1],
@@ -146,17 +145,24 @@ fn look(pod: &dyn Pod, externals: &dyn Externals) -> Result<Vec<Refusal>, Error>
 }
 
 /// What of a frozen process came up since the check.
-fn apart(process: &FrozenProcess) -> Option<Refusal> {
+fn apart(process: &FrozenProcess, pod: &dyn Pod) -> Option<Refusal> {
+    let init = status::read(pod.init().as_raw()).ok()?;
     // Every thread has a tracer now, which is this engine.
     let status =
         process.threads.iter().filter_map(|t| status::read_thread(process.host, t.tracee.tid()).ok());
-    status.into_iter().any(|s| s.seccomp == 1 || s.seccomp_filters > 1).then(|| Refusal {
+    let own = status.into_iter().any(|s| filters::has_own(&s, &init));
+    (own && !filters::recorded(pod)).then(|| not_recorded(process))
+}
+
+fn not_recorded(process: &FrozenProcess) -> Refusal {
+    let (reason, remedy) = filters::NOT_RECORDED;
+    Refusal {
         process: process.name.clone(),
         pid: process.node.pid as u32,
         what: "the process itself".to_owned(),
-        reason: "it installed a seccomp filter of its own, which can't be read back".to_owned(),
-        remedy: "Start the program without its sandbox.".to_owned(),
-    })
+        reason: reason.to_owned(),
+        remedy: remedy.to_owned(),
+    }
 }
 
 fn holder(host: i32, pid: i32, name: &str) -> Result<Holder, Error> {
@@ -208,7 +214,7 @@ impl Frozen {
         let holders =
             self.living().map(|p| holder(p.host, p.node.pid, &p.name)).collect::<Result<Vec<_>, _>>()?;
         let mut refusals = sharing::between_processes(&holders);
-        refusals.extend(self.living().filter_map(apart));
+        refusals.extend(self.living().filter_map(|process| apart(process, pod)));
         if !refusals.is_empty() {
             return Err(Error::Refused(refusals));
         }
@@ -236,6 +242,11 @@ impl Frozen {
         layout.private = private;
         let mut processes =
             self.living().map(|p| capture_process(self, p, &layout)).collect::<Result<Vec<_>, _>>()?;
+        let (filters, odd) = filters::collect(pod, &self.processes, &mut processes);
+        if !odd.is_empty() {
+            let odd = self.living().filter(|p| odd.contains(&p.node.pid));
+            return Err(Error::Refused(odd.map(not_recorded).collect()));
+        }
         self.locks = locks::all(&descriptors);
         for process in &mut processes {
             self.ask_of_stop(process)?;
@@ -243,7 +254,7 @@ impl Frozen {
         self.objects = std::mem::take(objects);
         self.views = views;
         let clocks = clocks(pod)?;
-        Ok(Image { layout, processes, descriptors, ipc, clocks })
+        Ok(Image { layout, processes, descriptors, filters, ipc, clocks })
     }
 
     /// Whether the parent of a stopped process has been told, which only it can ask.

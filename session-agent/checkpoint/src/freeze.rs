@@ -17,6 +17,7 @@ use roam_sys::ptrace::{Stop, Tracee};
 
 use crate::error::Error;
 use crate::kinds::dumpable;
+use crate::kinds::filters::{Book, Turn};
 use crate::kinds::helper::Helper;
 use crate::kinds::locks::Place;
 use crate::kinds::memory::ObjectViews;
@@ -79,6 +80,8 @@ pub struct Frozen {
     pub(crate) locks: Vec<Place>,
     /// Through which some of the views go.
     pub(crate) helper: Option<Helper>,
+    /// Filters that are being installed wait meanwhile.
+    _turn: Option<Turn>,
     released: bool,
     _room: Raised,
 }
@@ -99,6 +102,7 @@ pub fn freeze(pod: &dyn Pod) -> Result<Frozen, Error> {
         let patience = attempts.next().unwrap_or(PATIENCE);
         let waits = syscalls::observe(&list(pod).map_err(|e| Error::system("listing the processes", e))?);
         wait_until_stoppable(pod)?;
+        let turn = pod.filters().map(Book::turn);
         let since = Instant::now();
         let mut stopper = Stopper::new(since + patience);
         match stopper.stop_all(pod).and_then(|()| stopper.describe()) {
@@ -113,6 +117,7 @@ pub fn freeze(pod: &dyn Pod) -> Result<Frozen, Error> {
                     views,
                     locks,
                     helper,
+                    _turn: turn,
                     released: false,
                     _room: room(),
                 };

@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::kinds::descriptors::Descriptors;
+use crate::kinds::filters::Filter;
 use crate::kinds::ipc::Ipc;
 use crate::kinds::process::ProcessState;
 use crate::pages::Layout;
@@ -19,6 +20,8 @@ pub struct Image {
     pub processes: Vec<ProcessState>,
     /// What they hold open.
     pub descriptors: Descriptors,
+    /// Filters of system calls that its programs installed, each after those below it.
+    pub filters: Vec<Filter>,
     /// System V semaphores and message queues.
     pub ipc: Ipc,
     /// The pod's clocks at the freeze.

@@ -3,9 +3,12 @@
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
+
+use crate::kinds::filters::Book;
 
 /// A pod, as its keeper presents it to the engine.
 pub trait Pod {
@@ -27,6 +30,11 @@ pub trait Pod {
 
     /// A NETLINK_SOCK_DIAG socket that was made inside the pod's network namespace.
     fn socket_diag(&self) -> BorrowedFd<'_>;
+
+    /// The filters that programs of the pod installed; none where they can't be recorded.
+    fn filters(&self) -> Option<&Arc<Book>> {
+        None
+    }
 
     /// Processes of the pod that belong to Roam and are not carried (roam-init's own helpers),
     /// as the keeper sees them. roam-init itself need not be listed.

@@ -256,11 +256,7 @@ impl Stopper {
             let zombie = stat.state == b'Z';
             let name = String::from_utf8_lossy(&stat.comm).into_owned();
             let [_, pid] = status.ns_pid[..] else {
-                return Err(refuse(
-                    host,
-                    "it lives in a pid namespace of its own",
-                    "Programs with a sandbox of their own can't be moved yet.",
-                ));
+                return Err(refuse(host, "it lives in a pid namespace of its own", crate::capture::APART));
             };
             let in_pod = |ids: &[i32]| ids.get(1).copied().unwrap_or(0);
             let mut threads: Vec<FrozenThread> = Vec::new();
@@ -354,6 +350,6 @@ enum WhyNot {
     Forbidden,
 }
 
-fn is_thread_of_ours(tid: i32) -> bool {
+pub(crate) fn is_thread_of_ours(tid: i32) -> bool {
     std::path::Path::new(&format!("/proc/self/task/{tid}")).exists()
 }

@@ -18,6 +18,7 @@ use tokio::sync::{broadcast, watch};
 
 use crate::journal::Facts;
 use crate::log::OutputLog;
+use crate::pod::filters::Recorder;
 use crate::pod::handle::Pod;
 
 /// The session's output streams, as they are called in roam-init's store and in checkpoints.
@@ -45,6 +46,8 @@ pub struct Live {
     pub execs: watch::Sender<usize>,
     /// How many output streams are still being read.
     reading: watch::Sender<usize>,
+    /// Records the filters that programs install.
+    _filters: Option<Recorder>,
     /// Their readers; they end with this.
     _tasks: tokio::task::JoinSet<()>,
 }
@@ -123,6 +126,7 @@ impl Live {
                 reading.send_modify(|count| *count -= 1);
             });
         }
+        let filters = pod.record_filters()?;
         let watching = pod.connect()?.watch()?;
         let (events, _) = broadcast::channel(256);
         let ended = watch::channel(None).0;
@@ -138,6 +142,7 @@ impl Live {
             ended,
             execs: watch::channel(0).0,
             reading,
+            _filters: filters,
             _tasks: tasks,
         });
         let weak = Arc::downgrade(&live);

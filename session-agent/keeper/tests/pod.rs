@@ -113,7 +113,7 @@ fn a_pod_ends_with_its_maker_until_it_is_live() {
         pod.client().ok(&Request::Keep { name: "pipe".into() }, &[kept.0.as_fd()]).unwrap();
         drop(pod);
         let pod = Pod::find(&folders.path("session")).unwrap().unwrap();
-        assert_eq!(pod.client().state().unwrap().kept, ["pipe"]);
+        assert_eq!(pod.client().state().unwrap().kept, ["filters", "filters-book", "pipe"]);
         nix::unistd::write(&kept.1, b"still here").unwrap();
         drop(kept);
         let back = pod.client().descriptor(&Request::Fetch { name: "pipe".into() }).unwrap();

@@ -10,6 +10,8 @@
 
 use libc::c_long;
 
+use crate::pass;
+
 /// Bytes of one encoded call: number, six arguments, result, flags.
 const ENTRY: usize = 72;
 const RET: usize = 56;
@@ -89,6 +91,8 @@ impl From<Data> for Arg {
 struct Call {
     nr: c_long,
     args: [Arg; 6],
+    /// It has six arguments, so that none is left for the pass.
+    full: bool,
     must: bool,
     what: &'static str,
 }
@@ -158,7 +162,8 @@ impl Batch {
         assert!(args.len() <= 6, "a system call has at most six arguments");
         let mut six = [Arg::Value(0); 6];
         six[..args.len()].copy_from_slice(args);
-        self.calls.push(Call { nr, args: six, must, what });
+        let full = args.len() == 6 && nr != libc::SYS_mmap;
+        self.calls.push(Call { nr, args: six, full, must, what });
         RetOf(self.calls.len() - 1)
     }
 
@@ -197,7 +202,8 @@ impl Batch {
         // An entry that does no more than getpid(2) stands for the relocation until the batch is laid out.
         let place = holder.offset + at;
         self.data[place..place + 8].copy_from_slice(&(target.offset as u64).to_le_bytes());
-        self.calls.push(Call { nr: -1, args: [Arg::Value(place as u64); 6], must: false, what: RELOCATION });
+        let args = [Arg::Value(place as u64); 6];
+        self.calls.push(Call { nr: -1, args, full: false, must: false, what: RELOCATION });
     }
 
     /// Makes the 64-bit word at `at` inside `holder` this value, for structures put together in parts.
@@ -251,6 +257,10 @@ impl Batch {
                         }
                     };
                 }
+            }
+            // An argument that is loaded when the call is made is not to be written over.
+            if !call.full && flags & (1 << 5 | 1 << 13) == 0 {
+                pass::show(nr as i64, &mut args);
             }
             out.extend_from_slice(&nr.to_le_bytes());
             for a in args {

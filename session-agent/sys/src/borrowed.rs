@@ -9,6 +9,7 @@ use std::io;
 
 use crate::batch::{Batch, Done};
 use crate::inject::{Area, InjectError, Site, must, rest};
+use crate::pass;
 use crate::ptrace::{Registers, Stop, Tracee};
 use crate::way_back::{self, WayBack};
 
@@ -102,6 +103,8 @@ impl Borrowed {
             Way::None(site) => return site.call(self.thread, nr, args),
         };
         // First away from a call whose undoing is written over.
+        let mut args = args;
+        pass::show(nr, &mut args);
         let mut registers = self.thread.registers()?;
         registers.rip = back.now();
         registers.orig_rax = u64::MAX;

@@ -1,22 +1,39 @@
 //! What every program of a session is held to: no new privileges, and no system call whose effects
-//! could not be carried to another machine.
+//! could not be carried to another machine. And how filters that programs install themselves are made such that
+//! the engine knows them again and can work in spite of them (docs/adr/0030).
 
 use std::io;
+use std::os::fd::{FromRawFd, OwnedFd};
 
 /// The upper half of the first argument by which the engine's own userfaultfd calls pass ("Roam").
 pub const USERFAULTFD_MARK: u32 = 0x526f_616d;
 
+/// A call that no kernel has. With the pass and a digit's place (0 to 2), the newest filter of a thread
+/// answers with that digit of its number, as minus ([`DIGIT`] + digit).
+pub const ASK: libc::c_long = 0x0052_6f61;
+/// What is added to a digit, so that it is no errno of the kernel's.
+pub const DIGIT: u32 = 1024;
+/// How many digits a number has; each is ten bits.
+pub const DIGITS: u32 = 3;
+
 const AUDIT_ARCH_X86_64: u32 = 0xc000_003e;
 const OFFSET_NUMBER: u32 = 0;
 const OFFSET_ARCH: u32 = 4;
-/// The lower half of the second argument.
-const OFFSET_SECOND_LOW: u32 = 24;
-/// The upper half of the first argument, on a little-endian machine.
-const OFFSET_FIRST_HIGH: u32 = 20;
+
+/// Where in struct seccomp_data an argument's lower half is, on a little-endian machine.
+const fn low(argument: u32) -> u32 {
+    16 + 8 * argument
+}
+
+/// Its upper half.
+const fn high(argument: u32) -> u32 {
+    low(argument) + 4
+}
 
 const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
 const EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
 const AT_LEAST: u16 = (libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K) as u16;
+const AND: u16 = (libc::BPF_ALU | libc::BPF_AND | libc::BPF_K) as u16;
 const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
 
 /// Calls that answer ENOSYS, as on a kernel built without them; programs have a fallback for that.
@@ -33,11 +50,41 @@ const ABSENT: [libc::c_long; 10] = [
     libc::SYS_fanotify_init,
 ];
 
-/// The filter as the kernel takes it.
+/// Calls that programs make all the time and the engine never makes in them: the kernel goes on remembering what
+/// a filter says of them, which it can't where arguments are looked at.
+const USUAL: [libc::c_long; 17] = [
+    libc::SYS_read,
+    libc::SYS_write,
+    libc::SYS_poll,
+    libc::SYS_readv,
+    libc::SYS_writev,
+    libc::SYS_sched_yield,
+    libc::SYS_nanosleep,
+    libc::SYS_sendto,
+    libc::SYS_recvfrom,
+    libc::SYS_sendmsg,
+    libc::SYS_recvmsg,
+    libc::SYS_futex,
+    libc::SYS_clock_nanosleep,
+    libc::SYS_epoll_wait,
+    libc::SYS_ppoll,
+    libc::SYS_epoll_pwait,
+    libc::SYS_rt_sigreturn,
+];
+
+const fn op(code: u16, jt: u8, jf: u8, k: u32) -> libc::sock_filter {
+    libc::sock_filter { code, jt, jf, k }
+}
+
+fn error(number: i32) -> u32 {
+    libc::SECCOMP_RET_ERRNO | number as u32
+}
+
+/// Roam's own filter as the kernel takes it. With a pass, programs that install filters are told of to the
+/// listener, and the engine, which has the pass, is not.
 #[must_use]
-pub fn filter() -> Vec<libc::sock_filter> {
-    let op = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
-    let absent = libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32;
+pub fn filter(pass: Option<u64>) -> Vec<libc::sock_filter> {
+    let absent = error(libc::ENOSYS);
     let mut program = vec![
         // Programs of other architectures (32-bit, x32) could not be carried: nothing works in them.
         op(LOAD, 0, 0, OFFSET_ARCH),
@@ -46,20 +93,42 @@ pub fn filter() -> Vec<libc::sock_filter> {
         op(LOAD, 0, 0, OFFSET_NUMBER),
         op(AT_LEAST, 0, 1, 0x4000_0000),
         op(RETURN, 0, 0, absent),
+        op(EQUAL, 0, 1, ASK as u32),
+        op(RETURN, 0, 0, error(DIGIT as i32)),
     ];
     for call in ABSENT {
         program.push(op(EQUAL, 0, 1, call as u32));
         program.push(op(RETURN, 0, 0, absent));
     }
+    if let Some(pass) = pass {
+        program.extend([
+            op(EQUAL, 0, 8, libc::SYS_seccomp as u32),
+            op(LOAD, 0, 0, low(0)),
+            op(EQUAL, 0, 4, libc::SECCOMP_SET_MODE_FILTER),
+            op(LOAD, 0, 0, low(5)),
+            op(EQUAL, 0, 3, pass as u32),
+            op(LOAD, 0, 0, high(5)),
+            op(EQUAL, 0, 1, (pass >> 32) as u32),
+            op(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW),
+            op(RETURN, 0, 0, libc::SECCOMP_RET_USER_NOTIF),
+            op(EQUAL, 0, 6, libc::SYS_prctl as u32),
+            op(LOAD, 0, 0, low(0)),
+            op(EQUAL, 0, 3, libc::PR_SET_SECCOMP as u32),
+            op(LOAD, 0, 0, low(1)),
+            op(EQUAL, 0, 1, libc::SECCOMP_MODE_FILTER),
+            op(RETURN, 0, 0, libc::SECCOMP_RET_USER_NOTIF),
+            op(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW),
+        ]);
+    }
     program.extend([
         // Directory notification can't be read back; a kernel may be built without it.
         op(EQUAL, 0, 4, libc::SYS_fcntl as u32),
-        op(LOAD, 0, 0, OFFSET_SECOND_LOW),
+        op(LOAD, 0, 0, low(1)),
         op(EQUAL, 0, 1, libc::F_NOTIFY as u32),
-        op(RETURN, 0, 0, libc::SECCOMP_RET_ERRNO | libc::EINVAL as u32),
+        op(RETURN, 0, 0, error(libc::EINVAL)),
         op(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW),
         op(EQUAL, 0, 3, libc::SYS_userfaultfd as u32),
-        op(LOAD, 0, 0, OFFSET_FIRST_HIGH),
+        op(LOAD, 0, 0, high(0)),
         op(EQUAL, 1, 0, USERFAULTFD_MARK),
         op(RETURN, 0, 0, absent),
         op(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW),
@@ -67,29 +136,120 @@ pub fn filter() -> Vec<libc::sock_filter> {
     program
 }
 
-/// Sets no_new_privs and installs the filter in this thread. Async-signal-safe.
+/// A program's own filter with the engine's instructions before it: what carries the pass is allowed, and
+/// [`ASK`] is answered with a digit of `number`. None if it becomes longer than the kernel takes.
+#[must_use]
+pub fn passable(pass: u64, number: u32, own: &[u8]) -> Option<Vec<u8>> {
+    let digit = |place: u32| error((DIGIT + (number >> (10 * place) & 1023)) as i32);
+    let (lower, upper) = (pass as u32, (pass >> 32) as u32);
+    let mut program = vec![op(LOAD, 0, 0, OFFSET_NUMBER)];
+    // The last instruction is where the program's own begin; LENGTH counts from the first behind the usual calls.
+    const LENGTH: u8 = 22;
+    for (index, call) in USUAL.iter().enumerate() {
+        program.push(op(EQUAL, (USUAL.len() - index - 1) as u8 + LENGTH, 0, *call as u32));
+    }
+    program.extend([
+        op(EQUAL, 11, 0, ASK as u32),
+        op(EQUAL, 5, 0, libc::SYS_mmap as u32),
+        op(LOAD, 0, 0, low(5)),
+        op(EQUAL, 0, 18, lower),
+        op(LOAD, 0, 0, high(5)),
+        op(EQUAL, 0, 16, upper),
+        op(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW),
+        // mmap has six arguments; without a file it ignores the fifth.
+        op(LOAD, 0, 0, low(4)),
+        op(EQUAL, 0, 13, lower),
+        op(LOAD, 0, 0, high(4)),
+        op(EQUAL, 0, 11, upper),
+        op(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW),
+        op(LOAD, 0, 0, low(5)),
+        op(EQUAL, 0, 8, lower),
+        op(LOAD, 0, 0, high(5)),
+        op(EQUAL, 0, 6, upper),
+        op(LOAD, 0, 0, low(0)),
+        op(EQUAL, 0, 1, 0),
+        op(RETURN, 0, 0, digit(0)),
+        op(EQUAL, 0, 1, 1),
+        op(RETURN, 0, 0, digit(1)),
+        op(RETURN, 0, 0, digit(2)),
+        // Programs may count on an accumulator of zero.
+        op(AND, 0, 0, 0),
+    ]);
+    let mut raw = bytes(&program);
+    raw.extend_from_slice(own);
+    (raw.len() / 8 <= libc::BPF_MAXINSNS as usize).then_some(raw)
+}
+
+/// Instructions as they lie in memory.
+fn bytes(program: &[libc::sock_filter]) -> Vec<u8> {
+    let mut raw = Vec::with_capacity(program.len() * 8);
+    for op in program {
+        raw.extend_from_slice(&op.code.to_le_bytes());
+        raw.extend_from_slice(&[op.jt, op.jf]);
+        raw.extend_from_slice(&op.k.to_le_bytes());
+    }
+    raw
+}
+
+/// Puts the filter on this thread and all that it starts; returns where to hear of filters that are installed,
+/// or nothing if somebody else hears of such already (a container may).
+///
+/// # Errors
+/// The kernel's; EACCES without CAP_SYS_ADMIN over its user namespace.
+pub fn confine(pass: u64) -> io::Result<Option<OwnedFd>> {
+    match install(&filter(Some(pass)), libc::SECCOMP_FILTER_FLAG_NEW_LISTENER) {
+        // SAFETY: made just now, owned by nobody else.
+        Ok(listener) => Ok(Some(unsafe { OwnedFd::from_raw_fd(listener as i32) })),
+        Err(error) if error.raw_os_error() == Some(libc::EBUSY) => install(&filter(None), 0).map(|_| None),
+        Err(error) => Err(error),
+    }
+}
+
+fn install(filter: &[libc::sock_filter], flags: libc::c_ulong) -> io::Result<i64> {
+    let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_ptr().cast_mut() };
+    // SAFETY: the kernel reads the program and its instructions during the call; both outlive it.
+    let result =
+        unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const program) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// Sets no_new_privs in this thread. Async-signal-safe.
 ///
 /// # Errors
 /// The kernel's.
-pub fn confine(filter: &[libc::sock_filter]) -> io::Result<()> {
+pub fn forbid_privileges() -> io::Result<()> {
     // SAFETY: this prctl takes numbers only.
     if unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) } < 0 {
         return Err(io::Error::last_os_error());
     }
-    let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_ptr().cast_mut() };
-    // SAFETY: the kernel reads the program and its instructions during the call; both outlive it.
-    let result =
-        unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const program) };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    Ok(())
+}
+
+/// A number that nobody can guess, and never 0.
+///
+/// # Errors
+/// The kernel's.
+pub fn secret() -> io::Result<u64> {
+    let mut bytes = [0u8; 8];
+    // SAFETY: the kernel fills exactly these bytes.
+    if unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) } != 8 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(u64::from_le_bytes(bytes) | 1)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// What the filter says: the instructions it uses, evaluated here.
-    fn verdict(number: libc::c_long, arch: u32, first: u64) -> u32 {
-        let program = filter();
+    const PASS: u64 = 0x1234_5678_9abc_def1;
+
+    fn absent() -> u32 {
+        error(libc::ENOSYS)
+    }
+
+    /// What a filter says: the instructions it uses, evaluated here.
+    fn run(program: &[libc::sock_filter], number: libc::c_long, arch: u32, args: [u64; 6]) -> u32 {
         let (mut at, mut accumulator) = (0usize, 0u32);
         loop {
             let step = &program[at];
@@ -99,43 +259,97 @@ mod tests {
                     accumulator = match step.k {
                         OFFSET_NUMBER => number as u32,
                         OFFSET_ARCH => arch,
-                        OFFSET_FIRST_HIGH => (first >> 32) as u32,
-                        OFFSET_SECOND_LOW => libc::F_NOTIFY as u32,
-                        other => panic!("offset {other}"),
+                        other => {
+                            let argument = args[(other as usize - 16) / 8];
+                            if other % 8 == 0 { argument as u32 } else { (argument >> 32) as u32 }
+                        }
                     }
                 }
                 EQUAL => at += usize::from(if accumulator == step.k { step.jt } else { step.jf }),
                 AT_LEAST => at += usize::from(if accumulator >= step.k { step.jt } else { step.jf }),
+                AND => accumulator &= step.k,
                 RETURN => return step.k,
                 other => panic!("code {other}"),
             }
         }
     }
 
+    fn verdict(number: libc::c_long, args: [u64; 6]) -> u32 {
+        let told = run(&filter(Some(PASS)), number, AUDIT_ARCH_X86_64, args);
+        let untold = run(&filter(None), number, AUDIT_ARCH_X86_64, args);
+        assert!(told == untold || told == libc::SECCOMP_RET_USER_NOTIF);
+        told
+    }
+
     #[test]
     fn only_what_can_not_be_carried_is_absent() {
-        let absent = libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32;
         for call in ABSENT {
-            assert_eq!(verdict(call, AUDIT_ARCH_X86_64, 0), absent);
+            assert_eq!(verdict(call, [0; 6]), absent());
         }
-        for call in [libc::SYS_read, libc::SYS_clone3, libc::SYS_execve, libc::SYS_seccomp] {
-            assert_eq!(verdict(call, AUDIT_ARCH_X86_64, 0), libc::SECCOMP_RET_ALLOW);
+        for call in [libc::SYS_read, libc::SYS_clone3, libc::SYS_execve, libc::SYS_seccomp, libc::SYS_prctl] {
+            assert_eq!(verdict(call, [0; 6]), libc::SECCOMP_RET_ALLOW);
         }
-        assert_eq!(verdict(libc::SYS_read, 0x4000_0003, 0), absent);
-        assert_eq!(verdict(libc::SYS_read | 0x4000_0000, AUDIT_ARCH_X86_64, 0), absent);
+        assert_eq!(run(&filter(None), libc::SYS_read, 0x4000_0003, [0; 6]), absent());
+        assert_eq!(verdict(libc::SYS_read | 0x4000_0000, [0; 6]), absent());
     }
 
     #[test]
     fn directory_notification_is_unknown() {
-        let unknown = libc::SECCOMP_RET_ERRNO | libc::EINVAL as u32;
-        assert_eq!(verdict(libc::SYS_fcntl, AUDIT_ARCH_X86_64, 3), unknown);
+        let notify = [3, libc::F_NOTIFY as u64, 0, 0, 0, 0];
+        assert_eq!(verdict(libc::SYS_fcntl, notify), error(libc::EINVAL));
+        assert_eq!(verdict(libc::SYS_fcntl, [3, 1, 0, 0, 0, 0]), libc::SECCOMP_RET_ALLOW);
     }
 
     #[test]
     fn userfaultfd_is_the_engine_s_alone() {
-        let absent = libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32;
-        assert_eq!(verdict(libc::SYS_userfaultfd, AUDIT_ARCH_X86_64, 1), absent);
+        assert_eq!(verdict(libc::SYS_userfaultfd, [1, 0, 0, 0, 0, 0]), absent());
         let marked = u64::from(USERFAULTFD_MARK) << 32 | 1;
-        assert_eq!(verdict(libc::SYS_userfaultfd, AUDIT_ARCH_X86_64, marked), libc::SECCOMP_RET_ALLOW);
+        assert_eq!(verdict(libc::SYS_userfaultfd, [marked, 0, 0, 0, 0, 0]), libc::SECCOMP_RET_ALLOW);
+    }
+
+    #[test]
+    fn filters_are_told_of_but_the_engine_s_are_not() {
+        let told = libc::SECCOMP_RET_USER_NOTIF;
+        let set = u64::from(libc::SECCOMP_SET_MODE_FILTER);
+        assert_eq!(verdict(libc::SYS_seccomp, [set, 0, 99, 0, 0, 0]), told);
+        assert_eq!(verdict(libc::SYS_seccomp, [set, 0, 99, 0, 0, PASS ^ 1]), told);
+        assert_eq!(verdict(libc::SYS_seccomp, [set, 0, 99, 0, 0, PASS ^ 1 << 40]), told);
+        assert_eq!(verdict(libc::SYS_seccomp, [set, 0, 99, 0, 0, PASS]), libc::SECCOMP_RET_ALLOW);
+        assert_eq!(verdict(libc::SYS_prctl, [22, 2, 99, 0, 0, 0]), told);
+        assert_eq!(verdict(libc::SYS_prctl, [22, 1, 0, 0, 0, 0]), libc::SECCOMP_RET_ALLOW);
+        assert_eq!(verdict(libc::SYS_prctl, [15, 2, 0, 0, 0, 0]), libc::SECCOMP_RET_ALLOW);
+    }
+
+    #[test]
+    fn the_pass_opens_a_filter_that_forbids_everything() {
+        let number = 5 | 7 << 10 | 9 << 20;
+        let kill = [op(RETURN, 0, 0, libc::SECCOMP_RET_KILL_PROCESS)];
+        let raw = passable(PASS, number, &bytes(&kill)).unwrap();
+        let program: Vec<_> = raw
+            .chunks(8)
+            .map(|c| {
+                let k = u32::from_le_bytes(c[4..8].try_into().unwrap());
+                op(u16::from_le_bytes([c[0], c[1]]), c[2], c[3], k)
+            })
+            .collect();
+        let say = |call, args| run(&program, call, AUDIT_ARCH_X86_64, args);
+        let killed = libc::SECCOMP_RET_KILL_PROCESS;
+        let calls = [libc::SYS_munmap, libc::SYS_prctl, libc::SYS_getpid, libc::SYS_mmap, ASK];
+        for call in calls.into_iter().chain(USUAL) {
+            for other in [0, PASS ^ 1, PASS ^ 1 << 63] {
+                assert_eq!(say(call, [0, 0, 0, 0, other, other]), killed, "call {call}");
+            }
+        }
+        for call in calls {
+            let mut args = [0, 0, 0, 0, if call == libc::SYS_mmap { u64::MAX } else { 0 }, 0];
+            crate::pass::set(PASS);
+            crate::pass::show(call, &mut args);
+            crate::pass::set(0);
+            let wanted = if call == ASK { error(1024 + 5) } else { libc::SECCOMP_RET_ALLOW };
+            assert_eq!(say(call, args), wanted, "call {call}");
+        }
+        assert_eq!(say(ASK, [1, 0, 0, 0, 0, PASS]), error(1024 + 7));
+        assert_eq!(say(ASK, [2, 0, 0, 0, 0, PASS]), error(1024 + 9));
+        assert_eq!(passable(PASS, 1, &vec![0; 4096 * 8]), None);
     }
 }

@@ -12,6 +12,7 @@ use std::io;
 
 use crate::batch::{self, Batch, CallFailed, Done};
 use crate::memory::{self, MemFile};
+use crate::pass;
 use crate::procfs::maps;
 use crate::ptrace::{Stop, Tracee};
 
@@ -112,7 +113,8 @@ impl Site {
         Ok(thread.registers()?.rax as i64)
     }
 
-    fn start(self, thread: Tracee, nr: i64, args: [u64; 6]) -> Result<(), InjectError> {
+    fn start(self, thread: Tracee, nr: i64, mut args: [u64; 6]) -> Result<(), InjectError> {
+        pass::show(nr, &mut args);
         let mut registers = thread.registers()?;
         registers.rip = self.0;
         registers.rax = nr as u64;

@@ -17,6 +17,8 @@
 //! | [`multicast`] | groups of the loop |
 //! | [`namespaces`] | the walls of a pod |
 //! | [`pagemap`] | which pages a process has, and which it wrote |
+//! | [`notify`] | hearing of filters that programs install |
+//! | [`pass`] | how injected calls get through filters |
 //! | [`procfs`] | parsers of /proc |
 //! | [`ptrace`] | tracing |
 //! | [`sched`] | scheduling of a thread |
@@ -46,7 +48,9 @@ pub mod memory;
 pub mod message_queue;
 pub mod multicast;
 pub mod namespaces;
+pub mod notify;
 pub mod pagemap;
+pub mod pass;
 pub mod procfs;
 pub mod ptrace;
 pub mod runs;

@@ -25,15 +25,14 @@ pub struct Program<'a> {
     pub stdio: [OwnedFd; 3],
 }
 
-/// Starts a program in a session of its own, without any capability, with no_new_privs and the filter
-/// of [`confine`], no signal blocked or ignored. Returns its pid; the caller reaps it.
+/// Starts a program in a session of its own, without any capability, with no_new_privs, no signal blocked
+/// or ignored; the filter of [`confine`] is inherited. Returns its pid; the caller reaps it.
 ///
 /// # Errors
 /// Whatever kept the program from being execed: nothing is left then.
 pub fn confined(program: Program<'_>) -> io::Result<Pid> {
     let name = program.argv.first().ok_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))?;
     let [stdin, stdout, stderr] = program.stdio;
-    let filter = confine::filter();
     let umask = program.umask;
     let mut command = Command::new(OsStr::from_bytes(name));
     command
@@ -53,7 +52,7 @@ pub fn confined(program: Program<'_>) -> io::Result<Pid> {
                 return Err(io::Error::last_os_error());
             }
             caps::drop_all()?;
-            confine::confine(&filter)
+            confine::forbid_privileges()
         });
     }
     let child = command.spawn()?;

@@ -38,6 +38,7 @@ std::arch::global_asm!(
     "  js roam_back_now",
     "  test rdi, rdi",
     "  js roam_back_now",
+    "  mov r9, [rip + roam_back_words + 168]",
     "  syscall",
     "  jmp roam_back_now",
     // The end of a batch: unblocks the signal that tells the tracer.
@@ -46,6 +47,7 @@ std::arch::global_asm!(
     "  lea rsi, [rip + roam_back_words + 24]",
     "  xor edx, edx",
     "  mov r10d, 8",
+    "  mov r9, [rip + roam_back_words + 168]",
     "  syscall",
     "roam_back_now: lea rsp, [rip + roam_back_words]",
     "  popfq",
@@ -56,6 +58,7 @@ std::arch::global_asm!(
     "  lea rsi, [rip + roam_back_words + 16]",
     "  mov edx, 0",
     "  mov r10d, 8",
+    "  mov r9, [rip + roam_back_words + 168]",
     "  syscall",
     "  mov rax, [rip + roam_back_words + 48]",
     "  mov rbx, [rip + roam_back_words + 56]",
@@ -74,8 +77,8 @@ std::arch::global_asm!(
     "  mov r15, [rip + roam_back_words + 160]",
     "  jmp [rip + roam_back_words + 40]",
     "  .balign 8",
-    // flags, rsp, mask, mask at the end of a batch, call that takes back, rip, the other registers
-    "roam_back_words: .fill 21, 8, 0",
+    // flags, rsp, mask, mask at the end of a batch, call that takes back, rip, the other registers, pass
+    "roam_back_words: .fill 22, 8, 0",
     "roam_back_limit:",
     ".popsection",
 );
@@ -194,12 +197,32 @@ impl WayBack {
     }
 }
 
-fn words(registers: &Registers, mask: u64, marked: u64) -> [u64; 21] {
+fn words(registers: &Registers, mask: u64, marked: u64) -> [u64; 22] {
     let r = as_restarted(registers);
     let none = u64::MAX;
     [
-        r.eflags, r.rsp, mask, marked, none, r.rip, r.rax, r.rbx, r.rcx, r.rdx, r.rsi, r.rdi, r.rbp, r.r8,
-        r.r9, r.r10, r.r11, r.r12, r.r13, r.r14, r.r15,
+        r.eflags,
+        r.rsp,
+        mask,
+        marked,
+        none,
+        r.rip,
+        r.rax,
+        r.rbx,
+        r.rcx,
+        r.rdx,
+        r.rsi,
+        r.rdi,
+        r.rbp,
+        r.r8,
+        r.r9,
+        r.r10,
+        r.r11,
+        r.r12,
+        r.r13,
+        r.r14,
+        r.r15,
+        crate::pass::get(),
     ]
 }
 

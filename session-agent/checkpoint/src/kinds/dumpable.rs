@@ -3,6 +3,7 @@
 //! put back before it goes on, and travels with it.
 
 use roam_sys::inject::{Site, rest};
+use roam_sys::ptrace::Tracee;
 
 use crate::error::Error;
 use crate::freeze::FrozenProcess;
@@ -20,7 +21,7 @@ pub fn open(process: &mut FrozenProcess) -> Result<(), Error> {
     let closed = std::fs::File::open(format!("/proc/{}/pagemap", process.host))
         .is_err_and(|e| e.kind() == std::io::ErrorKind::PermissionDenied);
     if process.node.ended.is_none() && closed {
-        let was = exchange(process, 1)
+        let was = exchange(process.threads[0].tracee, process.host, 1)
             .map_err(|e| Error::system(format!("opening the memory of process {}", process.node.pid), e))?;
         process.dumpable = Some(was);
     }
@@ -31,16 +32,19 @@ pub fn open(process: &mut FrozenProcess) -> Result<(), Error> {
 pub fn close(process: &FrozenProcess) {
     if let Some(was) = process.dumpable {
         // 2 is the kernel's to set and means the same to everybody but root.
-        if let Err(error) = exchange(process, u64::from(was == 1)) {
+        if let Err(error) = exchange(process.threads[0].tracee, process.host, u64::from(was == 1)) {
             tracing::warn!(%error, pid = process.node.pid, "the memory of a process stays readable");
         }
     }
 }
 
-fn exchange(process: &FrozenProcess, value: u64) -> std::io::Result<i32> {
-    let leader = process.threads[0].tracee;
+/// Sets PR_SET_DUMPABLE by a stopped thread of the process and returns what it was.
+///
+/// # Errors
+/// A ptrace failure.
+pub fn exchange(leader: Tracee, host: i32, value: u64) -> std::io::Result<i32> {
     // Two calls by single steps: borrowing a thread properly needs the memory that is closed.
-    let site = Site::in_vdso(process.host)?;
+    let site = Site::in_vdso(host)?;
     let (registers, mask) = (leader.registers()?, leader.signal_mask()?);
     leader.set_signal_mask(QUIET)?;
     let call = |option, value| site.call(leader, libc::SYS_prctl, [option, value, 0, 0, 0, 0]);

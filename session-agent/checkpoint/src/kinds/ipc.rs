@@ -42,7 +42,7 @@ pub fn ask(batch: &mut Batch) -> Asked {
         let file = batch.must("opening a list of System V objects", libc::SYS_openat, &open);
         let got = batch.must(
             "reading a list of System V objects",
-            libc::SYS_read,
+            libc::SYS_pread64,
             &[file.into(), text.into(), MOST.into()],
         );
         batch.may("closing it", libc::SYS_close, &[file.into()]);

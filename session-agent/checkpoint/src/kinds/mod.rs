@@ -10,6 +10,7 @@ pub mod epoll;
 pub mod eventfd;
 pub mod extended;
 pub mod external;
+pub mod filters;
 mod find_inode;
 mod gather;
 pub mod helper;

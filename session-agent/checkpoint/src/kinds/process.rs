@@ -57,8 +57,6 @@ pub struct ProcessState {
     pub settings: Settings,
     /// Its stop by job control, if it is stopped.
     pub stopped: Option<Stopped>,
-    /// It runs under Roam's own seccomp filter.
-    pub filtered: bool,
     /// no_new_privs.
     pub no_new_privs: bool,
     /// oom_score_adj.
@@ -235,7 +233,6 @@ pub fn capture(
             .iter()
             .find_map(|t| t.stopped_by)
             .map(|signal| Stopped { signal, told: true }),
-        filtered: process.status.seccomp_filters > 0,
         no_new_privs: process.status.no_new_privs,
         oom_score_adj: oom,
         core_filter: read("coredump_filter")

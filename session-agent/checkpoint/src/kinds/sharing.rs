@@ -5,7 +5,7 @@
 //! - processes with one working directory and umask (CLONE_FS), and threads with their own
 //! - namespaces that a program made for itself, as sandboxes do
 //! - a first thread that has ended while others go on
-//! - filters (seccomp) that a thread installed, and debuggers that hold one
+//! - filters (seccomp) that a thread installed and that were not recorded, and debuggers that hold one
 
 use std::cmp::Ordering;
 
@@ -15,6 +15,9 @@ use roam_sys::descriptor::{Shared, compare_shared};
 use roam_sys::procfs::{self, stat, status};
 
 use super::descriptors::Holder;
+use super::filters;
+use crate::pod::Pod;
+use crate::stopping::is_thread_of_ours;
 
 /// What processes share here that can't be shared at the target.
 #[must_use]
@@ -62,8 +65,9 @@ fn is_vfork(a: Pid, b: Pid) -> bool {
 
 /// Why this process can't be carried, judged by its threads. None of them needs to be stopped.
 #[must_use]
-pub fn among_threads(host: i32) -> Option<(String, &'static str)> {
+pub fn among_threads(host: i32, pod: &dyn Pod) -> Option<(String, &'static str)> {
     let leader = status::read(host).ok()?;
+    let init = status::read(pod.init().as_raw()).ok()?;
     let tids = procfs::threads(host).unwrap_or_default();
     let others_live = || tids.iter().any(|tid| *tid != host && !stat::is_ending(host, *tid));
     if tids.len() > 1 && stat::read_thread(host, host).is_ok_and(|s| s.state == b'Z') && others_live() {
@@ -72,11 +76,12 @@ pub fn among_threads(host: i32) -> Option<(String, &'static str)> {
     }
     for tid in tids {
         let Ok(thread) = status::read_thread(host, tid) else { continue };
-        if thread.seccomp == 1 || thread.seccomp_filters > 1 {
-            let why = "it installed a seccomp filter of its own, which can't be read back";
-            return Some((why.into(), "Start the program without its sandbox."));
+        if filters::has_own(&thread, &init) && !filters::recorded(pod) {
+            let (why, remedy) = filters::NOT_RECORDED;
+            return Some((why.into(), remedy));
         }
-        if thread.tracer != 0 {
+        // The keeper itself stops a thread for a moment that installs a filter.
+        if thread.tracer != 0 && !is_thread_of_ours(thread.tracer) {
             return Some(("it is being debugged".into(), "Detach the debugger first."));
         }
         let apart = compare_shared(Pid::from_raw(host), Pid::from_raw(tid), Shared::Folders);
@@ -110,6 +115,7 @@ pub fn own_namespaces(host: i32, init: Pid) -> Vec<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kinds::testing::Here;
 
     fn holder(pid: i32) -> Holder {
         let host = Pid::from_raw(pid);
@@ -125,7 +131,9 @@ mod tests {
         assert!(between_processes(&[holder(own), holder(pid)]).is_empty());
         // The same process twice stands for two that share all.
         assert_eq!(between_processes(&[holder(pid), holder(pid)]).len(), 2);
-        assert!(among_threads(pid).is_none() && own_namespaces(pid, Pid::from_raw(own)).is_empty());
+        assert!(
+            among_threads(pid, &Here::new()).is_none() && own_namespaces(pid, Pid::from_raw(own)).is_empty()
+        );
         child.kill().unwrap();
         child.wait().unwrap();
     }

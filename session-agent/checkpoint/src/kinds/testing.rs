@@ -24,7 +24,7 @@ use crate::stubs::Stubs;
 pub struct Here(OwnedFd);
 
 impl Here {
-    fn new() -> Self {
+    pub fn new() -> Self {
         use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
         let diag = socket(
             AddressFamily::Netlink,

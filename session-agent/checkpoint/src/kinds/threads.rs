@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::Error;
 use crate::freeze::{FrozenProcess, FrozenThread};
 use crate::kinds::extended::Extended;
+use crate::kinds::filters;
 use crate::kinds::signals::{self, Pending};
 use crate::kinds::syscalls::{self, Resume, Waits};
 
@@ -56,6 +57,8 @@ pub struct ThreadState {
     pub slack: i64,
     /// PR_GET_TSC: whether it may read the time stamp counter.
     pub time_stamps: i32,
+    /// Number of its newest filter in the image; 0 if it installed none.
+    pub filter: u32,
     /// System calls that the program takes for itself (PR_SET_SYSCALL_USER_DISPATCH).
     pub dispatch: Option<[u64; 4]>,
 }
@@ -66,6 +69,7 @@ pub struct Asked {
     time_stamps: Data,
     clear_child_tid: Data,
     altstack: Data,
+    filter: filters::Asked,
 }
 
 /// Adds the questions to a batch that this thread runs.
@@ -85,7 +89,8 @@ pub fn ask(batch: &mut Batch) -> Asked {
     );
     let altstack = batch.room(24);
     batch.must("reading the signal stack", libc::SYS_sigaltstack, &[0.into(), altstack.into()]);
-    Asked { slack, time_stamps, clear_child_tid, altstack }
+    let filter = filters::ask(batch);
+    Asked { slack, time_stamps, clear_child_tid, altstack, filter }
 }
 
 /// Puts together what was asked and what can be read from outside.
@@ -134,6 +139,7 @@ pub fn capture(
         io_priority: roam_sys::sched::io_priority(tid).unwrap_or(0),
         slack: done.ret(asked.slack),
         time_stamps: done.u32(asked.time_stamps) as i32,
+        filter: filters::answer(&asked.filter, done).unwrap_or(0),
         dispatch: kept.dispatch,
     })
 }

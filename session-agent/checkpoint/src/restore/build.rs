@@ -4,13 +4,15 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use roam_sys::batch::Batch;
-use roam_sys::inject::Site;
+use roam_sys::confine;
+use roam_sys::inject::{Site, must};
 use roam_sys::memory::{self, MemFile};
 use roam_sys::ptrace::{Registers, Stop, Tracee, registers_from_words};
 
 use super::{Made, Restorer, Stub};
 use crate::error::Error;
 use crate::image::Image;
+use crate::kinds::filters::{self, Filter, Step};
 use crate::kinds::ipc;
 use crate::kinds::locks::{self, Place};
 use crate::kinds::memory_settings;
@@ -117,7 +119,7 @@ impl Restorer {
         // Children before their parents, which are told of their stops.
         for one in building.iter_mut().rev() {
             one.stub = *self.stub(one.state.pid)?;
-            one.make_threads()?;
+            one.make_threads(image, pod)?;
             if let Some(stopped) = one.state.stopped {
                 one.stop(stopped.signal)?;
             }
@@ -274,18 +276,62 @@ impl Building<'_> {
         if batch.is_empty() { Ok(()) } else { self.stub.run(&batch).map(drop) }
     }
 
-    fn make_threads(&mut self) -> Result<(), Error> {
+    fn make_threads(&mut self, image: &Image, pod: &dyn Pod) -> Result<(), Error> {
         let flags = libc::CLONE_VM
             | libc::CLONE_FS
             | libc::CLONE_FILES
             | libc::CLONE_SIGHAND
             | libc::CLONE_THREAD
             | libc::CLONE_SYSVSEM;
-        for state in &self.state.threads[1..] {
-            let tracee = self.stub.clone_task(flags as u64, 0, state.tid)?;
-            self.threads.push(tracee);
+        let chains = self.state.threads.iter().map(|t| filters::chain(&image.filters, t.filter));
+        let chains = chains.collect::<Result<Vec<_>, _>>().map_err(Error::Image)?;
+        let mut made = vec![None; chains.len()];
+        made[0] = Some(self.stub.tracee);
+        let there =
+            |made: &[Option<Tracee>], thread: usize| made[thread].expect("a plan makes threads first");
+        for step in filters::plan(&chains) {
+            match step {
+                Step::Install(thread, filter) => {
+                    self.install(there(&made, thread), &image.filters, filter, pod)?;
+                }
+                Step::Clone(from, to) => {
+                    let from = there(&made, from);
+                    let tid = self.state.threads[to].tid;
+                    made[to] = Some(self.stub.clone_task_of(from, flags as u64, 0, tid)?);
+                }
+            }
         }
+        self.threads = made.into_iter().flatten().collect();
         Ok(())
+    }
+
+    /// A filter that its program had installed; from then on only calls that carry the pass are sure.
+    fn install(
+        &mut self,
+        thread: Tracee,
+        filters: &[Filter],
+        number: u32,
+        pod: &dyn Pod,
+    ) -> Result<(), Error> {
+        let io = |e| Error::system("recording a program's filter", e);
+        let book = pod.filters().ok_or_else(|| {
+            io(std::io::Error::other("something else listens to filters on this machine already"))
+        })?;
+        // Its numbers in this pod's book: those below it were recorded just before.
+        let mut here = 0;
+        for below in filters::chain(filters, number).map_err(Error::Image)? {
+            let filter = &filters[below as usize - 1];
+            here = book.add(&Filter { below: here, ..filter.clone() }).map_err(io)?;
+        }
+        let filter = &filters[number as usize - 1];
+        let program = confine::passable(book.pass(), here, &filter.program)
+            .ok_or_else(|| Error::Image("a filter is too long".to_owned()))?;
+        let mut batch = Batch::new();
+        let ret = filters::install(&program, u64::from(filter.flags), &mut batch);
+        let ret = self.stub.run_in(thread, &batch)?.ret(ret);
+        must("installing a program's filter", ret)
+            .map(drop)
+            .map_err(|source| Error::Call { pid: self.state.pid, source })
     }
 
     /// Stops the process as job control did, whatever it does on that signal itself. Its parent is told.
@@ -304,6 +350,7 @@ impl Building<'_> {
         let mut registers = leader.registers().map_err(io)?;
         registers.rip = self.stub.area.site().0;
         registers.rax = libc::SYS_getpid as u64;
+        registers.r9 = roam_sys::pass::get();
         registers.orig_rax = u64::MAX;
         leader.set_registers(&registers).map_err(io)?;
         let mask = leader.signal_mask().map_err(io)?;
@@ -411,29 +458,11 @@ fn confine(state: &ProcessState, batch: &mut Batch) {
     let header = batch.data(&[VERSION_3.to_le_bytes(), [0; 4]].concat());
     let none = batch.room(24);
     batch.must("giving up privileges", libc::SYS_capset, &[header.into(), none.into()]);
-    if state.no_new_privs || state.filtered {
+    if state.no_new_privs {
         batch.must(
             "forbidding new privileges",
             libc::SYS_prctl,
             &[PR_SET_NO_NEW_PRIVS.into(), 1.into(), 0.into(), 0.into(), 0.into()],
-        );
-    }
-    if state.filtered {
-        let filter = roam_sys::confine::filter();
-        let mut raw = Vec::with_capacity(filter.len() * 8);
-        for op in &filter {
-            raw.extend_from_slice(&op.code.to_le_bytes());
-            raw.extend_from_slice(&[op.jt, op.jf]);
-            raw.extend_from_slice(&op.k.to_le_bytes());
-        }
-        let raw = batch.data(&raw);
-        let program = batch.room(16);
-        batch.fill(program, 0, &(filter.len() as u16).to_le_bytes());
-        batch.pointer(program, 8, raw);
-        batch.must(
-            "installing the system call filter",
-            libc::SYS_seccomp,
-            &[libc::SECCOMP_SET_MODE_FILTER.into(), 0.into(), program.into()],
         );
     }
 }

@@ -202,6 +202,14 @@ impl Stub {
     /// # Errors
     /// EEXIST if the pid is in use, or a stub that died.
     pub fn clone_task(&self, flags: u64, exit_signal: i32, pid: i32) -> Result<Tracee, Error> {
+        self.clone_task_of(self.tracee, flags, exit_signal, pid)
+    }
+
+    /// The same by another thread of the stub.
+    ///
+    /// # Errors
+    /// As [`Stub::clone_task`].
+    pub fn clone_task_of(&self, by: Tracee, flags: u64, exit_signal: i32, pid: i32) -> Result<Tracee, Error> {
         let data = self.area.range().0 + PAGE;
         // struct clone_args: flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls,
         // set_tid, set_tid_size, cgroup; then the pid itself.
@@ -213,7 +221,7 @@ impl Stub {
             let (ret, born) = self
                 .area
                 .site()
-                .clone_call(self.tracee, [data, 88, 0, 0, 0, 0])
+                .clone_call(by, [data, 88, 0, 0, 0, 0])
                 .map_err(|e| inject_error(self.pid, e))?;
             // A helper that had the number may not be reaped by roam-init yet.
             if ret != -i64::from(libc::EEXIST) || std::time::Instant::now() > deadline {

@@ -19,6 +19,7 @@ use roam_api::init::{Event, Reply, Request, State};
 use roam_sys::{namespaces, spawn};
 
 use super::children::Children;
+use crate::pod::filters;
 use crate::wire::{self, Partial};
 
 const MAX_CONNECTIONS: usize = 16;
@@ -53,11 +54,12 @@ pub fn run(listener: UnixListener, guard: UnixStream) -> io::Result<()> {
     mask.thread_block()?;
     let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
     listener.set_nonblocking(true)?;
+    let kept = filters::prepare()?.into_iter().map(|(name, fd)| (name.to_owned(), fd)).collect();
     let mut init = Init {
         children: Children::default(),
         connections: BTreeMap::new(),
         accepted: 0,
-        kept: BTreeMap::new(),
+        kept,
         live: false,
         held: false,
         empty: false,

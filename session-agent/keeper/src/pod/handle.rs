@@ -5,13 +5,17 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::Pid;
 use roam_api::init::{Created, PodSpec, Request};
 
+use roam_checkpoint::kinds::filters::Book;
+
 use super::client::{InitClient, host_pid};
+use super::filters::{BOOK, LISTENER, Recorder};
 use crate::wire;
 
 /// How long making a pod may take, also on a busy machine.
@@ -24,6 +28,8 @@ pub struct Pod {
     socket: PathBuf,
     client: InitClient,
     diag: OwnedFd,
+    /// Where to hear of filters that programs install, and what was recorded of them.
+    filters: Option<(OwnedFd, Arc<Book>)>,
     guard: Option<UnixStream>,
 }
 
@@ -82,7 +88,16 @@ impl Pod {
         let pidfd = client.pidfd()?;
         let init = host_pid(&pidfd)?;
         let diag = client.descriptor(&Request::SocketDiag)?;
-        Ok(Self { init, pidfd, socket: socket.into(), client, diag, guard })
+        let kept = |name: &str| client.descriptor(&Request::Fetch { name: name.into() });
+        let filters = match (kept(LISTENER), kept(BOOK)) {
+            (Ok(listener), Ok(book)) => Some((listener, Arc::new(Book::open(book)?))),
+            // Something else listens already, or a roam-init from before there was a book.
+            _ => None,
+        };
+        if let Some((_, book)) = &filters {
+            roam_sys::pass::set(book.pass());
+        }
+        Ok(Self { init, pidfd, socket: socket.into(), client, diag, filters, guard })
     }
 
     /// From now on the pod outlives its keeper.
@@ -108,6 +123,15 @@ impl Pod {
     pub fn null(&self) -> io::Result<std::fs::File> {
         let path = roam_checkpoint::pod::Pod::root(self).join("dev/null");
         std::fs::File::options().read(true).write(true).open(path)
+    }
+
+    /// Begins to record the filters that programs install; none where they can't be.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn record_filters(&self) -> io::Result<Option<Recorder>> {
+        let Some((listener, book)) = &self.filters else { return Ok(None) };
+        Recorder::start(listener.try_clone()?, book.clone()).map(Some)
     }
 
     /// A further connection to roam-init.
@@ -168,6 +192,10 @@ impl roam_checkpoint::pod::Pod for Pod {
 
     fn socket_diag(&self) -> BorrowedFd<'_> {
         self.diag.as_fd()
+    }
+
+    fn filters(&self) -> Option<&Arc<Book>> {
+        self.filters.as_ref().map(|(_, book)| book)
     }
 }
 

@@ -5,6 +5,8 @@ use std::io;
 /// What a checkpoint reads from it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Status {
+    /// The process it belongs to, as the reader sees it.
+    pub tgid: i32,
     /// Umask.
     pub umask: u32,
     /// Real, effective, saved and file system user id, as the reader's namespace shows them.
@@ -67,6 +69,7 @@ pub fn parse(text: &[u8]) -> Status {
             b"NSsid" => status.ns_sid = pids(),
             b"NSpgid" => status.ns_pgid = pids(),
             b"NoNewPrivs" => status.no_new_privs = value == "1",
+            b"Tgid" => status.tgid = value.parse().unwrap_or(0),
             b"Seccomp" => status.seccomp = value.parse().unwrap_or(0),
             b"Seccomp_filters" => status.seccomp_filters = value.parse().unwrap_or(0),
             b"CapInh" => status.capabilities[0] = hex(),
