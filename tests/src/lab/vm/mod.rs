@@ -179,11 +179,12 @@ fn serve_files(place: &Path, share: &str) -> Result<Child> {
     let cache = if share == "home" { "auto" } else { "always" };
     let socket = UnixListener::bind(place.join(format!("{share}.sock")))?;
     fcntl(&socket, FcntlArg::F_SETFD(FdFlag::empty()))?;
+    // Without a pool of threads: GLib's asks for its processors, which virtiofsd's own filter kills it for.
     Command::new(VIRTIOFSD)
         .arg(format!("--fd={}", socket.as_raw_fd()))
         .args([
             "-f",
-            "--thread-pool-size=4",
+            "--thread-pool-size=0",
             "-o",
             "sandbox=chroot,log_level=err",
             "-o",
