@@ -211,7 +211,12 @@ pub fn recorded(pod: &dyn Pod) -> bool {
 /// Whether a thread has filters besides those of roam-init, from which all programs of the pod have theirs.
 #[must_use]
 pub fn has_own(thread: &Status, init: &Status) -> bool {
-    thread.seccomp == 1 || thread.seccomp_filters > init.seccomp_filters
+    thread.seccomp == 1 || thread.seccomp_filters > common(init)
+}
+
+/// How many filters everything in the pod has. A roam-init from before it had one itself gave one to each program.
+fn common(init: &Status) -> u32 {
+    init.seccomp_filters.max(1)
 }
 
 /// Why such a thread is refused, and what helps.
@@ -246,7 +251,7 @@ pub fn collect(
         };
         let right = process.threads.iter().all(|thread| {
             let own = chain(&filters, numbers[&thread.filter]).map_or(u32::MAX, |chain| chain.len() as u32);
-            counts(thread.tid).and_then(|all| all.checked_sub(init.seccomp_filters)) == Some(own)
+            counts(thread.tid).and_then(|all| all.checked_sub(common(&init))) == Some(own)
         });
         if !right {
             odd.push(process.pid);
