@@ -11,6 +11,7 @@ use crate::agent_client::{AgentClient, Events};
 use crate::command::Queue;
 use crate::model::{Effect, Event, Model};
 use crate::screens::{self, Drafts};
+use crate::user_time::{UserTime, is_use};
 use crate::{launch, settings, theme};
 
 /// Carries out what the model wants done.
@@ -53,6 +54,7 @@ pub struct RoamApp<H> {
     events: Receiver<Event>,
     hands: H,
     closing: Arc<AtomicBool>,
+    user_time: Option<UserTime>,
 }
 
 impl<H: Hands> RoamApp<H> {
@@ -60,7 +62,22 @@ impl<H: Hands> RoamApp<H> {
     pub fn new(events: Receiver<Event>, hands: H, closing: Arc<AtomicBool>) -> Self {
         let model = Model::new(settings::load_theme());
         hands.carry_out(Effect::ReadApplications);
-        Self { model, drafts: Drafts::default(), queue: Queue::default(), events, hands, closing }
+        Self {
+            model,
+            drafts: Drafts::default(),
+            queue: Queue::default(),
+            events,
+            hands,
+            closing,
+            user_time: None,
+        }
+    }
+
+    /// Has the desktop told when the window is used.
+    #[must_use]
+    pub fn on_a_desktop(mut self) -> Self {
+        self.user_time = UserTime::new();
+        self
     }
 
     /// Takes in what happened and acts on what was clicked, before anything is drawn.
@@ -94,7 +111,12 @@ impl<H: Hands> RoamApp<H> {
 }
 
 impl<H: Hands> eframe::App for RoamApp<H> {
-    fn logic(&mut self, ctx: &egui::Context, _frame: &mut eframe::Frame) {
+    fn logic(&mut self, ctx: &egui::Context, frame: &mut eframe::Frame) {
+        if let Some(user_time) = &self.user_time
+            && ctx.input(|input| input.events.iter().any(is_use))
+        {
+            user_time.used(frame);
+        }
         if ctx.input(|input| input.viewport().close_requested()) {
             self.closing.store(true, Ordering::Relaxed);
         }

@@ -29,4 +29,5 @@ pub mod text;
 pub mod theme;
 #[cfg(target_os = "linux")]
 pub mod tray;
+pub mod user_time;
 pub mod widgets;

@@ -108,7 +108,7 @@ fn window() -> Result<(), Failure> {
             if let Ok(mut keep) = keep.lock() {
                 *keep = Some((client.clone(), instance));
             }
-            Ok(Box::new(RoamApp::new(receiver, Desktop { client, events }, closing)))
+            Ok(Box::new(RoamApp::new(receiver, Desktop { client, events }, closing).on_a_desktop()))
         }),
     )
     .map_err(|error| {

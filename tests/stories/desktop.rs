@@ -33,6 +33,16 @@ impl<'a> Screen<'a> {
         self.xdotool(&["windowactivate", "--sync", &window]).map(drop)
     }
 
+    /// Waits for a window whose title matches, without touching it.
+    pub fn comes(&self, title: &str) -> Result<()> {
+        self.window(title).map(drop)
+    }
+
+    /// Waits until the window in front, which has the keyboard, is one whose title holds these words.
+    pub fn in_front(&self, words: &str) -> Result<()> {
+        self.step(&["front", words]).map(drop)
+    }
+
     /// Has the machine's programs tell what they show, for [`see`](Self::see) and what follows.
     pub fn readable(&self) -> Result<()> {
         self.step(&["readable"]).map(drop)
@@ -141,10 +151,17 @@ impl<'a> Screen<'a> {
 
     /// Waits for a window whose title matches, and returns its number.
     fn window(&self, title: &str) -> Result<String> {
-        let seen = self
-            .xdotool(&["search", "--sync", "--onlyvisible", "--name", title])
-            .with_context(|| format!("no window called {title:?}"))?;
-        Ok(seen.lines().last().context("xdotool printed no window")?.to_owned())
+        let limit = Limit::seconds(PATIENCE);
+        loop {
+            let seen = self.xdotool(&["search", "--sync", "--onlyvisible", "--name", title]);
+            // A window that goes while it is looked at ends the search.
+            let raced = seen.as_ref().is_err_and(|error| format!("{error:#}").contains("BadWindow"));
+            if raced && limit.left(title).is_ok() {
+                continue;
+            }
+            let seen = seen.with_context(|| format!("no window called {title:?}"))?;
+            return Ok(seen.lines().last().context("xdotool printed no window")?.to_owned());
+        }
     }
 
     fn xdotool(&self, arguments: &[&str]) -> Result<String> {

@@ -68,6 +68,11 @@ pub enum Step {
         #[command(subcommand)]
         wanted: crate::reader::Wanted,
     },
+    /// Wait until the window in front is one whose title holds these words.
+    Front {
+        /// The words.
+        words: String,
+    },
     /// Wait until a panel shows an icon in its tray.
     Tray,
     /// Call and print what is answered.
@@ -171,6 +176,7 @@ fn attempt(step: &Step) -> Result<()> {
             let (left, top, width, height) = seen.place;
             println!("{left} {top} {width} {height}\n{}", seen.name);
         }
+        Step::Front { words } => roam_tests::lab::screen::wait_for_front(words, Duration::from_secs(20))?,
         Step::Tray => crate::reader::wait_for_tray(Duration::from_secs(20))?,
         Step::Call { address } => {
             let mut answer = String::new();

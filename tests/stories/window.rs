@@ -60,7 +60,7 @@ pub fn tell() -> Report {
 type Chapter = (&'static str, fn(&Window) -> Result<()>);
 
 /// One after the other in one lab; a chapter begins where the one before it ended.
-const CHAPTERS: [Chapter; 13] = [
+const CHAPTERS: [Chapter; 14] = [
     ("empty", empty),
     ("start", start),
     ("send", send),
@@ -70,6 +70,7 @@ const CHAPTERS: [Chapter; 13] = [
     ("agent-killed", agent_killed),
     ("shown", machines::shown),
     ("asked", machines::asked),
+    ("arriving", machines::arriving),
     ("keys", machines::keys_alone),
     ("tray", tray::tray),
     ("paired", machines::paired),

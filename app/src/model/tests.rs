@@ -107,6 +107,18 @@ fn progress_never_runs_backwards_through_the_stages() {
 }
 
 #[test]
+fn at_its_target_a_move_arrives_and_can_be_refused() {
+    let mut scene = during();
+    scene.sessions[1].host = "laptop".to_owned();
+    scene.sessions[1].state = SessionState::Sending { to: "desk".to_owned(), stage: MoveStage::PreCopy };
+    (scene.moves[0].from, scene.moves[0].to) = ("laptop".to_owned(), "desk".to_owned());
+    let state = card(&model(scene), "emacs").state;
+    let CardState::Arriving(moving) = state else { panic!("{state:?}") };
+    assert_eq!((moving.machine.as_str(), moving.target.as_str()), ("laptop", "desk"));
+    assert!(moving.bytes.is_some() && moving.cancellable);
+}
+
+#[test]
 fn progress_has_bytes_and_time() {
     let state = card(&model(during()), "emacs").state;
     let CardState::Moving(moving) = state else { panic!("{state:?}") };

@@ -83,11 +83,15 @@ fn sessions(snapshot: &Snapshot, lines: &mut Vec<Line>) {
                 lines.push(Line::More(title, sends));
             }
             SessionState::Sending { to, .. } => {
-                let cancel = Line::Act(Text::Cancel.say(), Command::CancelSend { session: name });
-                lines.push(Line::More(Text::SendingTo(&title, to).say(), vec![cancel]));
+                let words = if *to == snapshot.machine {
+                    arriving(&title, &session.host)
+                } else {
+                    Text::SendingTo(&title, to).say()
+                };
+                lines.push(Line::More(words, vec![cancel(name)]));
             }
             SessionState::Receiving { from } => {
-                lines.push(Line::Words(format!("{title}: {}", Text::ArrivingFrom(from))));
+                lines.push(Line::More(arriving(&title, from), vec![cancel(name)]));
             }
             SessionState::Parked { .. } => {
                 let wake = Line::Act(Text::Wake.say(), Command::Resume { session: name });
@@ -99,6 +103,14 @@ fn sessions(snapshot: &Snapshot, lines: &mut Vec<Line>) {
     if lines.len() == before {
         lines.push(Line::Words(Text::NoAppsRunning.say()));
     }
+}
+
+fn arriving(title: &str, from: &str) -> String {
+    format!("{title}: {}", Text::ArrivingFrom(from))
+}
+
+fn cancel(session: String) -> Line {
+    Line::Act(Text::Cancel.say(), Command::CancelSend { session })
 }
 
 fn shortened(title: &str) -> String {

@@ -83,6 +83,8 @@ pub enum Busy {
 pub struct Moving {
     /// The machine at the other end.
     pub machine: String,
+    /// The machine that it goes to, which the stages are about.
+    pub target: String,
     /// How far.
     pub stage: MoveStage,
     /// For the bar, 0 to 1.
@@ -248,20 +250,18 @@ impl Model {
         let under_way = moves_of(snapshot, session, reference).find(|m| m.end.is_none());
         match &session.state {
             SessionState::Receiving { from } => {
-                CardState::Arriving(moving(from, under_way.map(|m| &m.progress), MoveStage::Reserve))
+                on_its_way(snapshot, from, &snapshot.machine, under_way, MoveStage::Reserve)
             }
-            SessionState::Sending { to, stage } => {
-                CardState::Moving(moving(to, under_way.map(|m| &m.progress), *stage))
-            }
+            SessionState::Sending { to, stage } => on_its_way(snapshot, &session.host, to, under_way, *stage),
             SessionState::Ended { status } => CardState::Ended { status: *status },
             state => {
                 if let Some(m) = under_way {
-                    return CardState::Moving(moving(&m.to, Some(&m.progress), m.progress.stage));
+                    return on_its_way(snapshot, &m.from, &m.to, under_way, m.progress.stage);
                 }
                 let asked = self.pending.values().find_map(|command| match command {
-                    Command::Send { session, machine } if session == reference => {
-                        let machine = if machine == "." { &snapshot.machine } else { machine };
-                        Some(CardState::Moving(moving(machine, None, MoveStage::Offer)))
+                    Command::Send { session: asked, machine } if asked == reference => {
+                        let to = if machine == "." { &snapshot.machine } else { machine };
+                        Some(on_its_way(snapshot, &session.host, to, None, MoveStage::Offer))
                     }
                     Command::Stop { session } if session == reference => {
                         Some(CardState::Busy(Busy::Stopping))
@@ -412,7 +412,23 @@ fn screens(snapshot: &Snapshot, session: &SessionInfo) -> Vec<Screen> {
     std::iter::once(here).chain(others).collect()
 }
 
-fn moving(machine: &str, progress: Option<&MoveProgress>, stage: MoveStage) -> Moving {
+/// A move as this machine sees it: away from somewhere, or to here.
+fn on_its_way(
+    snapshot: &Snapshot,
+    from: &str,
+    to: &str,
+    under_way: Option<&MoveInfo>,
+    stage: MoveStage,
+) -> CardState {
+    let progress = under_way.map(|m| &m.progress);
+    if to == snapshot.machine {
+        CardState::Arriving(moving(from, to, progress, stage))
+    } else {
+        CardState::Moving(moving(to, to, progress, stage))
+    }
+}
+
+fn moving(machine: &str, target: &str, progress: Option<&MoveProgress>, stage: MoveStage) -> Moving {
     // The session's own state may be newer than the figures, never the other way round.
     let stage = progress.map_or(stage, |p| p.stage.max(stage));
     let (sent, total, elapsed) = progress.map_or((0, 0, 0), |p| (p.bytes_sent, p.bytes_total, p.elapsed_ms));
@@ -428,6 +444,7 @@ fn moving(machine: &str, progress: Option<&MoveProgress>, stage: MoveStage) -> M
     };
     Moving {
         machine: machine.to_owned(),
+        target: target.to_owned(),
         stage,
         fraction,
         bytes: (sent > 0).then(|| (figures::bytes(sent), figures::bytes(total.max(sent)))),

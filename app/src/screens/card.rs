@@ -294,7 +294,7 @@ fn more(ui: &mut Ui, card: &Card, queue: &mut Queue) {
 
 /// A move under way.
 fn travel(ui: &mut Ui, card: &Card, title: &str, moving: &Moving, queue: &mut Queue) {
-    let stage = Text::Stage(moving.stage, &moving.machine).say();
+    let stage = Text::Stage(moving.stage, &moving.target).say();
     progress::show(ui, moving.fraction, &format!("{title}: {stage}"));
     ui.horizontal(|ui| {
         ui.set_height(size::BUTTON);

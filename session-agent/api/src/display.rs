@@ -30,6 +30,9 @@ pub const MAX_TILES: usize = 4096;
 /// The most pixels that the tiles of one message may cover together.
 pub const MAX_TILE_PIXELS: usize = 1 << 20;
 
+/// What roam-viewer exits with if its stream ended while one of its windows had the keyboard.
+pub const ENDED_WITH_KEYBOARD: u8 = 10;
+
 /// A window of the app, by its number in the pod's X server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct WindowId(pub u32);

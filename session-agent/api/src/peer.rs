@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Failure;
 use crate::keeper::LaneSecret;
-use crate::session::{MachineKey, SessionId, SessionInfo};
+use crate::session::{MachineKey, MoveProgress, SessionId, SessionInfo};
 
 /// How often a request may be passed on before somebody gives up: ends loops of stale knowledge.
 pub const MAX_HOPS: u8 = 4;
@@ -166,6 +166,8 @@ pub enum Reply {
         left: Vec<(SessionId, u64)>,
         /// Sessions that ended here.
         ended: Vec<SessionInfo>,
+        /// How far the sessions are that I send to you.
+        coming: Vec<(SessionId, MoveProgress)>,
     },
     /// A keeper waits for the session.
     Ready {

@@ -19,6 +19,7 @@ use roam_api::session::{MachineKey, SessionId};
 use roam_link::frames::{self, FrameError};
 
 use super::keeper::{Keeper, broken, unexpected};
+use super::moves::Part;
 use super::outcome::{self, Asked};
 use super::permissions::Deed;
 use super::serve::{Channel, gone};
@@ -33,6 +34,16 @@ pub enum Origin {
     Local,
     /// A paired machine.
     Peer(MachineKey),
+}
+
+impl Origin {
+    /// As windows are asked for, just now.
+    fn asked(self) -> viewers::Asked {
+        match self {
+            Self::Local => viewers::Asked::Here(Instant::now()),
+            Self::Peer(_) => viewers::Asked::Elsewhere,
+        }
+    }
 }
 
 /// Does it, and says the last word.
@@ -53,6 +64,11 @@ pub async fn serve(
 
 fn allowed(agent: &Agent, origin: Origin, id: &SessionId, action: &Action) -> Result<(), Failure> {
     let Origin::Peer(machine) = origin else { return Ok(()) };
+    // Whatever a machine may do here, it may always refuse what is sent to it.
+    let comes_to_it = || agent.core().moves.running(id).is_some_and(|run| run.target == machine);
+    if *action == Action::CancelSend && comes_to_it() {
+        return Ok(());
+    }
     agent.may(machine, Deed::Use, id)?;
     match action {
         // Files of this machine are named by its own people.
@@ -100,10 +116,17 @@ async fn act(
             to_the_end(agent, id, move |agent, id| park(agent, id, file)).await
         }
         (Action::Resume, Some(Place::Parked(_))) => {
-            to_the_end(agent, id, |agent, id| async move { requests::resume(&agent, id).await }).await
+            let asked = origin.asked();
+            to_the_end(agent, id, move |agent, id| async move { requests::resume(&agent, id, asked).await })
+                .await
         }
         (Action::Send { to, cold }, Some(Place::Here)) => moves::send(agent, id, to, cold, channel).await,
         (Action::CancelSend, Some(Place::Here)) => {
+            let source = agent.core().comes_from(&id);
+            // What arrives is stopped by the machine that runs the move, so that both ends say the same.
+            if let Some(source) = source {
+                return forward(agent, origin, source, id, Action::CancelSend, hops, channel).await;
+            }
             moves::cancel(agent, &id);
             Ok(Answer::Ok)
         }
@@ -165,10 +188,10 @@ async fn forward(
     };
     if let Some(to) = sends {
         let mut core = agent.core();
-        let name = core.table.info(&id).map(|info| info.name.clone()).unwrap_or_default();
+        let name = core.table.info(&id).map(|info| agent.says(info)).unwrap_or_default();
         let to = if to == agent.key() { agent.name.clone() } else { core.machines.name(&to) };
         let shown = moves::first(name, core.machines.name(&machine), to);
-        core.moves.begin(id, shown, None);
+        core.moves.begin(id, shown, Part::Asked);
     }
     let takes_input = matches!(action, Action::Exec { .. });
     let request = peer::Request::Act { session: id, action, hops: hops - 1 };

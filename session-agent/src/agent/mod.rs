@@ -32,7 +32,7 @@ use std::time::{Duration, Instant};
 use nix::fcntl::FlockArg;
 use roam_api::agent::Question;
 use roam_api::error::Failure;
-use roam_api::session::{MachineKey, SessionId, SessionInfo};
+use roam_api::session::{MachineKey, SessionId, SessionInfo, SessionState};
 use roam_link::endpoint::{DEFAULT_PORT, Link};
 use roam_link::identity;
 use roam_link::pairing::Asked;
@@ -102,8 +102,8 @@ pub struct Core {
     pub viewers: BTreeMap<SessionId, viewers::Viewer>,
     /// Sessions that a person here asked to come, and when.
     pub fetched: BTreeMap<SessionId, Instant>,
-    /// Who offered the sessions that a keeper here was told to receive.
-    pub offered: BTreeMap<SessionId, MachineKey>,
+    /// The offers of the sessions that a keeper here was told to receive.
+    pub offered: BTreeMap<SessionId, offers::Offered>,
     questions: Vec<(Question, oneshot::Sender<bool>)>,
     next_question: u64,
 }
@@ -121,6 +121,13 @@ impl Core {
             return false;
         };
         self.questions.remove(at).1.send(yes).is_ok()
+    }
+
+    /// The machine from which a session is arriving here.
+    #[must_use]
+    pub fn comes_from(&self, id: &SessionId) -> Option<MachineKey> {
+        let arriving = matches!(self.table.here(id)?.state, SessionState::Receiving { .. });
+        self.offered.get(id).filter(|_| arriving).map(|offered| offered.from)
     }
 
     /// What a session's home is called here; `told` is what others call it.
@@ -166,6 +173,12 @@ impl Agent {
     #[must_use]
     pub fn key(&self) -> MachineKey {
         self.identity.public()
+    }
+
+    /// How a session is named here: alone where this is its home, else with its home.
+    #[must_use]
+    pub fn says(&self, info: &SessionInfo) -> String {
+        if info.id.home == self.key() { info.name.clone() } else { format!("{}@{}", info.name, info.home) }
     }
 
     /// Looks at the state. Not to be held across an await.

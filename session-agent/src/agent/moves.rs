@@ -41,26 +41,58 @@ struct Record {
     id: SessionId,
     info: MoveInfo,
     ended_at: Option<Instant>,
-    /// For a move that this agent runs: its watchers, and how to cancel it.
-    run: Option<Run>,
+    part: Part,
+}
+
+/// What this agent has to do with a move.
+#[derive(Debug, Clone)]
+pub enum Part {
+    /// It runs it: the session is here.
+    Runs(Run),
+    /// Its person asked for it; the session is elsewhere.
+    Asked,
+    /// The session comes here, and nobody here asked.
+    Target,
 }
 
 /// A handle to a move that this agent runs.
 #[derive(Debug, Clone)]
 pub struct Run {
-    target: MachineKey,
+    /// Where to.
+    pub target: MachineKey,
     progress: watch::Receiver<MoveInfo>,
     cancel: Arc<tokio::sync::Notify>,
 }
 
 impl Moves {
     /// A move began.
-    pub fn begin(&mut self, id: SessionId, info: MoveInfo, run: Option<Run>) {
+    pub fn begin(&mut self, id: SessionId, info: MoveInfo, part: Part) {
         self.list.retain(|record| record.id != id);
         if self.list.len() >= MAX_SHOWN {
             self.list.remove(0);
         }
-        self.list.push(Record { id, info, ended_at: None, run });
+        self.list.push(Record { id, info, ended_at: None, part });
+    }
+
+    /// A session is on its way here. Whoever asked for that here sees it already.
+    pub fn arrives(&mut self, id: SessionId, info: MoveInfo) {
+        if !self.list.iter().any(|record| record.id == id && record.ended_at.is_none()) {
+            self.begin(id, info, Part::Target);
+        }
+    }
+
+    /// It is here, or does not come any more; which of them, its state says.
+    pub fn arrived(&mut self, id: &SessionId) {
+        self.list.retain(|record| record.id != *id || !matches!(record.part, Part::Target));
+    }
+
+    /// How far the moves are that this agent runs, and where they go.
+    pub fn under_way(&self) -> impl Iterator<Item = (SessionId, MachineKey, &MoveProgress)> {
+        let living = self.list.iter().filter(|record| record.ended_at.is_none());
+        living.filter_map(|record| match &record.part {
+            Part::Runs(run) => Some((record.id, run.target, &record.info.progress)),
+            Part::Asked | Part::Target => None,
+        })
     }
 
     /// A move went on.
@@ -75,7 +107,6 @@ impl Moves {
         if let Some(record) = self.list.iter_mut().find(|r| r.id == *id && r.ended_at.is_none()) {
             record.info.end = Some(end);
             record.ended_at = Some(now);
-            record.run = None;
         }
     }
 
@@ -87,7 +118,8 @@ impl Moves {
     /// The move of this session that this agent runs now.
     #[must_use]
     pub fn running(&self, id: &SessionId) -> Option<Run> {
-        self.list.iter().find(|record| record.id == *id).and_then(|record| record.run.clone())
+        let record = self.list.iter().find(|record| record.id == *id && record.ended_at.is_none())?;
+        if let Part::Runs(run) = &record.part { Some(run.clone()) } else { None }
     }
 
     /// What the app shows; drops what is too old.
@@ -218,10 +250,10 @@ fn start(agent: &Arc<Agent>, id: SessionId, to: MachineKey, cold: bool) -> Resul
                 .next("Wait until it is there, or cancel that first."))
         };
     }
-    let shown = first(info.name.clone(), agent.name.clone(), to_name);
+    let shown = first(agent.says(&info), agent.name.clone(), to_name);
     let (tell, progress) = watch::channel(shown.clone());
     let run = Run { target: to, progress, cancel: Arc::new(tokio::sync::Notify::new()) };
-    core.moves.begin(id, shown, Some(run.clone()));
+    core.moves.begin(id, shown, Part::Runs(run.clone()));
     drop(core);
     agent.change(|_| ());
     let (agent, cancel) = (agent.clone(), run.cancel.clone());
@@ -426,7 +458,7 @@ mod tests {
     fn a_move_is_shown_until_a_while_after_its_end() {
         let now = Instant::now();
         let mut moves = Moves::default();
-        moves.begin(ID, first("vim".into(), "desk".into(), "laptop".into()), None);
+        moves.begin(ID, first("vim".into(), "desk".into(), "laptop".into()), Part::Asked);
         let progress =
             MoveProgress { stage: MoveStage::PreCopy, bytes_sent: 1, bytes_total: 2, elapsed_ms: 3 };
         moves.progress(&ID, &progress);
@@ -447,8 +479,8 @@ mod tests {
         let mut moves = Moves::default();
         for number in 0..200 {
             let id = SessionId { number, ..ID };
-            moves.begin(id, first("a".into(), "b".into(), "c".into()), None);
-            moves.begin(id, first("a".into(), "b".into(), "d".into()), None);
+            moves.begin(id, first("a".into(), "b".into(), "c".into()), Part::Asked);
+            moves.begin(id, first("a".into(), "b".into(), "d".into()), Part::Asked);
         }
         assert_eq!(moves.list(now).len(), MAX_SHOWN);
         assert!(moves.list(now).iter().all(|shown| shown.to == "d"));

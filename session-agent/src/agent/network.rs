@@ -211,11 +211,16 @@ async fn watch_peer(agent: Arc<Agent>, link: Link) {
     }
     loop {
         match frames::read::<Reply>(&mut hear).await {
-            Ok(Some(Reply::Sessions { has, left, ended })) => {
+            Ok(Some(Reply::Sessions { has, left, ended, coming })) => {
                 agent.change(|core| {
                     let has = has.into_iter().map(|info| core.translate(info, Some(link.key))).collect();
                     let ended = ended.into_iter().map(|info| core.translate(info, Some(link.key))).collect();
                     core.table.heard_there(link.key, has, &left, ended);
+                    for (id, progress) in coming {
+                        if core.offered.get(&id).is_some_and(|offered| offered.from == link.key) {
+                            core.moves.progress(&id, &progress);
+                        }
+                    }
                 });
                 agent.remember();
             }

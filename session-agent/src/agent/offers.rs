@@ -5,23 +5,34 @@
 //! (it lost its lane, its keeper died past the commit, this agent is a new one) is led to the keeper
 //! that has what came of the first time.
 
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use roam_api::error::Failure;
-use roam_api::keeper::Request as KeeperRequest;
+use roam_api::keeper::{LaneSecret, Request as KeeperRequest};
 use roam_api::peer::{Offer, Reply};
 use roam_api::session::{MachineKey, SessionId, SessionState};
 use roam_link::lane;
 
 use super::permissions::{Deed, Verdict};
 use super::table::Place;
-use super::{Agent, keeper, requests, viewers, watch};
+use super::viewers::Asked;
+use super::{Agent, keeper, moves, requests, viewers, watch};
 
 /// How long a person may take to answer.
 pub const PERSON_TIME: Duration = Duration::from_secs(60);
 /// How long a session that was fetched may take until its source offers it.
 const FETCH_TIME: Duration = Duration::from_secs(30);
+
+/// An offer that was taken.
+#[derive(Debug, Clone, Copy)]
+pub struct Offered {
+    /// Who offered it.
+    pub from: MachineKey,
+    /// Whether the person here wants it.
+    pub asked: Asked,
+}
 
 /// A machine offers a session.
 ///
@@ -48,7 +59,7 @@ pub async fn take(agent: &Arc<Agent>, from: MachineKey, offer: Offer) -> Result<
     if by_this_move && keeper::alive(&runtime.join("keeper.sock")).await == keeper::Alive::Yes {
         return again(agent, from, &offer, generation).await;
     }
-    match known {
+    let asked = match known {
         Some((Some(Place::Here), _)) => {
             judge(agent, from, &offer).await?;
             return Err(Failure::refused(format!("{} is on {} already.", offer.info.name, agent.name)));
@@ -56,7 +67,10 @@ pub async fn take(agent: &Arc<Agent>, from: MachineKey, offer: Offer) -> Result<
         // Nothing new can come of it. But it may have come by this very move and have left or ended since, and the
         // source never heard of it: a keeper knows that from the session's journal, and refuses anything else.
         Some((_, newer))
-            if newer >= generation && agent.paths.session_state(&id).join("journal").exists() => {}
+            if newer >= generation && agent.paths.session_state(&id).join("journal").exists() =>
+        {
+            Asked::Elsewhere
+        }
         Some((_, newer)) if newer >= generation => {
             return Err(Failure::refused(format!(
                 "{} knows a newer state of {} than the one it is offered.",
@@ -64,7 +78,7 @@ pub async fn take(agent: &Arc<Agent>, from: MachineKey, offer: Offer) -> Result<
             )));
         }
         _ => judge(agent, from, &offer).await?,
-    }
+    };
     // What is left of an earlier stay ends in a moment.
     watch::until_gone(agent, &id, Duration::from_secs(10)).await;
     if keeper::alive(&runtime.join("keeper.sock")).await == keeper::Alive::Yes {
@@ -82,19 +96,32 @@ pub async fn take(agent: &Arc<Agent>, from: MachineKey, offer: Offer) -> Result<
             ..failure
         },
     )?;
-    agent.core().offered.insert(id, from);
-    agent.network.expect_lane(secret.token, runtime);
-    tokio::spawn(arrive(agent.clone(), id, offer.show));
+    lead(agent, from, &offer, asked, &secret, runtime);
     Ok(Reply::Ready { lane: secret, lane_port: agent.network.lane_port })
 }
 
-/// What a keeper is told to get ready for, and the secret of the lane.
-fn receive(
-    agent: &Agent,
+/// Leads the source's lane to the keeper, tells everyone that the session comes, and waits for it.
+fn lead(
+    agent: &Arc<Agent>,
     from: MachineKey,
     offer: &Offer,
-    generation: u64,
-) -> (KeeperRequest, roam_api::keeper::LaneSecret) {
+    asked: Asked,
+    secret: &LaneSecret,
+    runtime: PathBuf,
+) {
+    let id = offer.info.id;
+    agent.change(|core| {
+        core.offered.insert(id, Offered { from, asked });
+        let info = core.translate(offer.info.clone(), Some(from));
+        let shown = moves::first(agent.says(&info), info.host, agent.name.clone());
+        core.moves.arrives(id, shown);
+    });
+    agent.network.expect_lane(secret.token, runtime);
+    tokio::spawn(arrive(agent.clone(), id, offer.show));
+}
+
+/// What a keeper is told to get ready for, and the secret of the lane.
+fn receive(agent: &Agent, from: MachineKey, offer: &Offer, generation: u64) -> (KeeperRequest, LaneSecret) {
     let id = offer.info.id;
     let (from_name, home, most_memory) = {
         let core = agent.core();
@@ -114,7 +141,8 @@ async fn again(
     generation: u64,
 ) -> Result<Reply, Failure> {
     let id = offer.info.id;
-    if agent.core().offered.get(&id).is_some_and(|first| *first != from) {
+    let first = agent.core().offered.get(&id).copied();
+    if first.is_some_and(|first| first.from != from) {
         return Err(Failure::refused(format!(
             "{} is on its way here from another machine.",
             offer.info.name
@@ -126,27 +154,30 @@ async fn again(
         Failure::refused(format!("An earlier copy of {} has not ended here yet.", offer.info.name))
             .next("Try again in a moment.")
     })?;
-    agent.core().offered.insert(id, from);
-    agent.network.expect_lane(secret.token, runtime);
-    tokio::spawn(arrive(agent.clone(), id, offer.show));
+    lead(agent, from, offer, first.map_or(Asked::Elsewhere, |first| first.asked), &secret, runtime);
     Ok(Reply::Ready { lane: secret, lane_port: agent.network.lane_port })
 }
 
-async fn judge(agent: &Agent, from: MachineKey, offer: &Offer) -> Result<(), Failure> {
+/// Whether it may come, and whether the person here wants it.
+async fn judge(agent: &Agent, from: MachineKey, offer: &Offer) -> Result<Asked, Failure> {
     let id = offer.info.id;
-    let (verdict, machine) = {
-        let core = agent.core();
+    let (verdict, machine, fetched) = {
+        let mut core = agent.core();
+        let fetched = core.fetched.get(&id).copied().filter(|at| at.elapsed() < FETCH_TIME);
         let Some(peer) = core.machines.peer(&from) else {
             return Err(Failure::refused(format!("{} is not paired with this machine.", agent.name)));
         };
         // What its home is, is only its source's word. What was started here has left a folder.
         let started_here = id.home == agent.key() && agent.paths.session_state(&id).exists();
-        let wanted = started_here || core.fetched.get(&id).is_some_and(|at| at.elapsed() < FETCH_TIME);
+        let wanted = started_here || fetched.is_some();
         let deed = Deed::Receive { memory: offer.info.memory_bytes, wanted };
-        (peer.permissions.judge(deed, id.home == from), peer.name.clone())
+        let judged = (peer.permissions.judge(deed, id.home == from), peer.name.clone(), fetched);
+        // Asked for once, it comes once.
+        core.fetched.remove(&id);
+        judged
     };
     match verdict {
-        Verdict::Yes => Ok(()),
+        Verdict::Yes => Ok(fetched.map_or(Asked::Elsewhere, Asked::Here)),
         Verdict::No(why) => Err(Failure::refused(format!(
             "{} does not take {} from this machine ({why}).",
             agent.name, offer.info.name
@@ -158,7 +189,7 @@ async fn judge(agent: &Agent, from: MachineKey, offer: &Offer) -> Result<(), Fai
         Verdict::Ask => {
             let text = format!("May {machine} send you {}?", offer.info.name);
             if agent.ask_person(text, PERSON_TIME).await {
-                Ok(())
+                Ok(Asked::Here(Instant::now()))
             } else {
                 Err(Failure::refused(format!("Nobody at {} said yes to {}.", agent.name, offer.info.name))
                     .next(format!("Ask the person there, or run there: roam allow {machine} send=always.")))
@@ -169,27 +200,35 @@ async fn judge(agent: &Agent, from: MachineKey, offer: &Offer) -> Result<(), Fai
 
 /// Waits until the session runs here, then opens its windows if they were open at the source.
 async fn arrive(agent: Arc<Agent>, id: SessionId, show: Option<bool>) {
-    let Some(view_only) = show else { return };
+    let came = came(&agent, &id).await;
+    agent.change(|core| core.moves.arrived(&id));
+    let asked = agent.core().offered.get(&id).map_or(Asked::Elsewhere, |offered| offered.asked);
+    if let (true, Some(view_only)) = (came, show)
+        && let Err(failure) = viewers::show_here(&agent, id, view_only, None, asked).await
+    {
+        tracing::warn!(%failure, "an arrived session can't be shown");
+    }
+}
+
+/// Waits until the session runs here; false if it does not come.
+async fn came(agent: &Agent, id: &SessionId) -> bool {
     let mut changes = agent.changes();
     loop {
         changes.mark_unchanged();
         let state = {
             let core = agent.core();
-            core.table.here(&id).map(|info| info.state.clone())
+            core.table.here(id).map(|info| info.state.clone())
         };
         match state {
             Some(SessionState::Receiving { .. } | SessionState::Starting) => {}
-            Some(_) => break,
+            Some(_) => return true,
             // The keeper says nothing of it before it is there.
-            None if agent.paths.session_runtime(&id).exists() => {}
-            None => return,
+            None if agent.paths.session_runtime(id).exists() => {}
+            None => return false,
         }
         if changes.changed().await.is_err() {
-            return;
+            return false;
         }
-    }
-    if let Err(failure) = viewers::show_here(&agent, id, view_only, None).await {
-        tracing::warn!(%failure, "an arrived session can't be shown");
     }
 }
 
@@ -197,7 +236,8 @@ async fn arrive(agent: Arc<Agent>, id: SessionId, show: Option<bool>) {
 pub async fn withdraw(agent: &Agent, from: MachineKey, id: SessionId) {
     let arriving = {
         let mut core = agent.core();
-        let offered = core.offered.get(&id) == Some(&from) && core.offered.remove(&id).is_some();
+        let offered = core.offered.get(&id).is_some_and(|offered| offered.from == from)
+            && core.offered.remove(&id).is_some();
         // A keeper that receives may say nothing of it before the session is there.
         let there = core.table.here(&id).map(|info| info.state.clone());
         offered && there.is_none_or(|state| matches!(state, SessionState::Receiving { .. }))

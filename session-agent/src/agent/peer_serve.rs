@@ -184,6 +184,12 @@ fn visible(agent: &Agent, key: MachineKey) -> Option<Reply> {
         has: seen(core.table.hosted()),
         left: core.table.left().into_iter().filter(|(id, _)| sees(id)).collect(),
         ended: seen(core.table.ended()),
+        coming: core
+            .moves
+            .under_way()
+            .filter(|(_, to, _)| *to == key)
+            .map(|(id, _, progress)| (id, progress.clone()))
+            .collect(),
     })
 }
 
@@ -292,6 +298,6 @@ async fn show_here(
 ) -> Result<Reply, Failure> {
     agent.may(key, Deed::OpenWindows, &session)?;
     let title = title.chars().filter(|c| !c.is_control()).take(200).collect();
-    viewers::show_here(agent, session, view_only, Some((key, title))).await?;
+    viewers::show_here(agent, session, view_only, Some((key, title)), viewers::Asked::Elsewhere).await?;
     Ok(Reply::Ok)
 }

@@ -170,6 +170,7 @@ fn snapshot(agent: &Agent) -> Snapshot {
 }
 
 async fn run(agent: &Arc<Agent>, mut spec: SessionSpec) -> Result<Answer, Failure> {
+    let asked = viewers::Asked::Here(Instant::now());
     check(&spec)?;
     let program = spec.argv[0].clone();
     spec.name = agent.core().table.promise(&spec.name, &program)?;
@@ -178,7 +179,7 @@ async fn run(agent: &Arc<Agent>, mut spec: SessionSpec) -> Result<Answer, Failur
     let started = start(agent, spec).await;
     agent.core().table.keep_promise(&name);
     let id = started?;
-    if screen && let Err(failure) = viewers::show_here(agent, id, false, None).await {
+    if screen && let Err(failure) = viewers::show_here(agent, id, false, None, asked).await {
         tracing::info!(%failure, session = name, "a started session is not shown here");
     }
     Ok(Answer::Started { name })
@@ -255,14 +256,14 @@ async fn resume_file(agent: &Arc<Agent>, file: String) -> Result<Answer, Failure
         let what = if exists { "is not a session that was parked on this machine" } else { "does not exist" };
         Failure::wrong_use(format!("{file} {what}.")).next("`roam list` shows the parked sessions.")
     })?;
-    resume(agent, id).await
+    resume(agent, id, viewers::Asked::Here(Instant::now())).await
 }
 
-/// Wakes a session that was parked here.
+/// Wakes a session that was parked here; its windows come as `asked` says.
 ///
 /// # Errors
 /// If its file is gone or can't be restored; it stays parked then.
-pub async fn resume(agent: &Arc<Agent>, id: SessionId) -> Result<Answer, Failure> {
+pub async fn resume(agent: &Arc<Agent>, id: SessionId, asked: viewers::Asked) -> Result<Answer, Failure> {
     let (place, info) = {
         let core = agent.core();
         (core.table.place(&id), core.table.info(&id).cloned())
@@ -286,7 +287,7 @@ pub async fn resume(agent: &Arc<Agent>, id: SessionId) -> Result<Answer, Failure
     agent.change(|core| core.table.unpark(&id));
     agent.remember();
     if info.screen
-        && let Err(failure) = viewers::show_here(agent, id, false, None).await
+        && let Err(failure) = viewers::show_here(agent, id, false, None, asked).await
     {
         tracing::info!(%failure, session = info.name, "a woken session is not shown here");
     }

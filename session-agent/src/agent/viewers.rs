@@ -7,11 +7,12 @@
 //! One that the person killed, or that was hidden, is not.
 
 use std::os::fd::OwnedFd;
-use std::process::{ExitStatus, Stdio};
+use std::process::Stdio;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use roam_api::agent::Answer;
+use roam_api::display::ENDED_WITH_KEYBOARD;
 use roam_api::error::Failure;
 use roam_api::keeper::Request as KeeperRequest;
 use roam_api::peer;
@@ -39,6 +40,17 @@ pub struct Viewer {
     end: Arc<Notify>,
 }
 
+/// Who asked for a session's windows on this screen. It decides whether they take the keyboard when they
+/// come: a person who asked for them here wants to go on there; nobody else's wish may end in what the
+/// person types here going somewhere else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    /// The person at this machine, then.
+    Here(Instant),
+    /// Another machine, or nobody.
+    Elsewhere,
+}
+
 /// The machine to ask, and the title, for a session that is not known here.
 pub type Via = Option<(MachineKey, String)>;
 
@@ -46,7 +58,13 @@ pub type Via = Option<(MachineKey, String)>;
 ///
 /// # Errors
 /// If it has no windows, there is no screen here, or it can't be reached.
-pub async fn show_here(agent: &Arc<Agent>, id: SessionId, view_only: bool, via: Via) -> Result<(), Failure> {
+pub async fn show_here(
+    agent: &Arc<Agent>,
+    id: SessionId,
+    view_only: bool,
+    via: Via,
+    asked: Asked,
+) -> Result<(), Failure> {
     let shown = agent.core().viewers.get(&id).cloned();
     let asleep = matches!(agent.core().table.place(&id), Some(Place::Parked(_)));
     match shown {
@@ -56,7 +74,7 @@ pub async fn show_here(agent: &Arc<Agent>, id: SessionId, view_only: bool, via: 
         Some(_) => hide_here(agent, &id),
         None => {}
     }
-    let child = open(agent, id, view_only, &via).await?;
+    let child = open(agent, id, view_only, &via, asked).await?;
     let viewer = Viewer { view_only, end: Arc::new(Notify::new()) };
     let replaced = agent.change(|core| core.viewers.insert(id, viewer.clone()));
     if let Some(replaced) = replaced {
@@ -78,7 +96,7 @@ pub fn left(agent: &Agent, id: &SessionId) {
     hide_here(agent, id);
 }
 
-/// `roam show`: on this machine, or by asking the one that is meant.
+/// `roam show`, asked for by the person here: on this machine, or by asking the one that is meant.
 ///
 /// # Errors
 /// The failure of the machine that shall show it.
@@ -89,7 +107,7 @@ pub async fn show(
     view_only: bool,
 ) -> Result<Answer, Failure> {
     match on {
-        None => show_here(agent, id, view_only, None).await?,
+        None => show_here(agent, id, view_only, None, Asked::Here(Instant::now())).await?,
         Some(machine) => {
             let title = {
                 let core = agent.core();
@@ -133,7 +151,13 @@ pub async fn hide(agent: &Agent, id: SessionId, on: Option<MachineKey>) -> Resul
 }
 
 /// Attaches to the session wherever it is, and starts a viewer on the stream.
-async fn open(agent: &Arc<Agent>, id: SessionId, view_only: bool, via: &Via) -> Result<Child, Failure> {
+async fn open(
+    agent: &Arc<Agent>,
+    id: SessionId,
+    view_only: bool,
+    via: &Via,
+    asked: Asked,
+) -> Result<Child, Failure> {
     let (place, info) = {
         let core = agent.core();
         (core.table.place(&id), core.table.info(&id).cloned())
@@ -169,10 +193,16 @@ async fn open(agent: &Arc<Agent>, id: SessionId, view_only: bool, via: &Via) -> 
         }
         _ => return Err(Failure::wrong_use("The session does not run any more.")),
     };
-    start(agent, stream, &title, view_only)
+    start(agent, stream, &title, view_only, asked)
 }
 
-fn start(agent: &Agent, stream: UnixStream, title: &str, view_only: bool) -> Result<Child, Failure> {
+fn start(
+    agent: &Agent,
+    stream: UnixStream,
+    title: &str,
+    view_only: bool,
+    asked: Asked,
+) -> Result<Child, Failure> {
     let failed = |error: std::io::Error| {
         Failure::undone(format!("The viewer can't be started: {error}.")).next("Install Roam again.")
     };
@@ -188,6 +218,10 @@ fn start(agent: &Agent, stream: UnixStream, title: &str, view_only: bool) -> Res
     command.args(["--fd", "0", "--title", title]);
     if view_only {
         command.arg("--view-only");
+    }
+    if let Asked::Here(at) = asked {
+        let since_epoch = UNIX_EPOCH.elapsed().unwrap_or_default().saturating_sub(at.elapsed());
+        command.args(["--asked", &since_epoch.as_millis().to_string()]);
     }
     command
         .stdin(Stdio::from(OwnedFd::from(stream)))
@@ -211,9 +245,11 @@ async fn follow(agent: Arc<Agent>, id: SessionId, viewer: Viewer, mut child: Chi
                 return;
             }
         };
-        if !status.is_ok_and(stream_ended) {
-            break;
-        }
+        // One that a signal ended was meant to end; any other lost its stream.
+        let Some(code) = status.ok().and_then(|status| status.code()) else { break };
+        // Whoever was typing in it wants to go on with that.
+        let in_use = code == i32::from(ENDED_WITH_KEYBOARD);
+        let asked = if in_use { Asked::Here(Instant::now()) } else { Asked::Elsewhere };
         // A viewer that ends at once, again and again, won't do better the next time.
         if began.elapsed() < Duration::from_secs(2) {
             short_lives += 1;
@@ -225,7 +261,7 @@ async fn follow(agent: Arc<Agent>, id: SessionId, viewer: Viewer, mut child: Chi
         } else {
             short_lives = 0;
         }
-        let again = tokio::time::timeout(COME_BACK, reopen(&agent, id, viewer.view_only, &via));
+        let again = tokio::time::timeout(COME_BACK, reopen(&agent, id, viewer.view_only, &via, asked));
         child = tokio::select! {
             again = again => match again {
                 Ok(Some(child)) => child,
@@ -241,13 +277,14 @@ async fn follow(agent: Arc<Agent>, id: SessionId, viewer: Viewer, mut child: Chi
     });
 }
 
-/// A viewer that a signal ended was meant to end; any other lost its stream.
-fn stream_ended(status: ExitStatus) -> bool {
-    status.code().is_some()
-}
-
 /// Waits until the session can be shown again; `None` if it won't be.
-async fn reopen(agent: &Arc<Agent>, id: SessionId, view_only: bool, via: &Via) -> Option<Child> {
+async fn reopen(
+    agent: &Arc<Agent>,
+    id: SessionId,
+    view_only: bool,
+    via: &Via,
+    asked: Asked,
+) -> Option<Child> {
     let mut changes = agent.changes();
     loop {
         changes.mark_unchanged();
@@ -256,11 +293,17 @@ async fn reopen(agent: &Arc<Agent>, id: SessionId, view_only: bool, via: &Via) -
             let state = core.table.info(&id).map(|info| info.state.clone());
             (core.table.place(&id), state, core.moves.running(&id).is_some())
         };
-        match (place, state) {
+        match (&place, state) {
             (None, _) if via.is_none() => return None,
             (Some(Place::Ended(_) | Place::Parked(_)), _) => return None,
             (Some(_), Some(SessionState::Running)) | (None, _) if !moving => {
-                if let Ok(child) = open(agent, id, view_only, via).await {
+                // It was shown from afar and has come: whoever fetched it wants to go on with it.
+                let offered = agent.core().offered.get(&id).map(|offered| offered.asked);
+                let asked = match (asked, place, offered) {
+                    (Asked::Elsewhere, Some(Place::Here), Some(offered)) => offered,
+                    _ => asked,
+                };
+                if let Ok(child) = open(agent, id, view_only, via, asked).await {
                     return Some(child);
                 }
                 tokio::time::sleep(Duration::from_secs(1)).await;

@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::AsFd;
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use nix::poll::{PollFd, PollFlags, poll};
@@ -180,6 +181,34 @@ pub fn wait_for_manager() -> Result<()> {
         }
         while !matches!(connection.wait_for_event()?, Event::PropertyNotify(event) if event.atom == announced)
         {
+        }
+    }
+}
+
+/// Waits until the window in front is one whose title holds these words.
+pub fn wait_for_front(words: &str, limit: Duration) -> Result<()> {
+    let until = Instant::now() + limit;
+    let (connection, screen) = x11rb::connect(None).context("the X server can't be reached")?;
+    let root = connection.setup().roots[screen].root;
+    let atom = |name: &[u8]| -> Result<u32> { Ok(connection.intern_atom(false, name)?.reply()?.atom) };
+    let (active, title) = (atom(b"_NET_ACTIVE_WINDOW")?, atom(b"_NET_WM_NAME")?);
+    let events = ChangeWindowAttributesAux::new().event_mask(EventMask::PROPERTY_CHANGE);
+    connection.change_window_attributes(root, &events)?.check()?;
+    loop {
+        let property = connection.get_property(false, root, active, AtomEnum::WINDOW, 0, 1)?.reply()?;
+        let front = property.value32().and_then(|mut windows| windows.next()).unwrap_or(x11rb::NONE);
+        let name = connection.get_property(false, front, title, AtomEnum::ANY, 0, 256)?.reply();
+        let name = name.map_or_else(|_| String::new(), |name| String::from_utf8_lossy(&name.value).into());
+        if name.contains(words) {
+            return Ok(());
+        }
+        while connection.poll_for_event()?.is_none() {
+            let left = until.saturating_duration_since(Instant::now());
+            let mut watched = [PollFd::new(connection.stream().as_fd(), PollFlags::POLLIN)];
+            if left.is_zero() || poll(&mut watched, u16::try_from(left.as_millis()).unwrap_or(u16::MAX))? == 0
+            {
+                bail!("{words:?} does not come to the front within {} s; {name:?} is there", limit.as_secs());
+            }
         }
     }
 }

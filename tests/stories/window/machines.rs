@@ -4,7 +4,7 @@
 use anyhow::{Result, bail, ensure};
 use roam_api::agent::Snapshot;
 
-use super::{EDITOR, ROAM, Window};
+use super::{EDITOR, ROAM, SLOW, Window};
 use crate::desktop::Key::{Named, Text};
 use crate::desktop::Screen;
 
@@ -62,6 +62,49 @@ pub fn asked(window: &Window) -> Result<()> {
     window.close("laptop")
 }
 
+/// What arrives is told at the target, which may refuse it; and who gets the keyboard when its window comes.
+pub fn arriving(window: &Window) -> Result<()> {
+    let (desk, laptop) = (window.desk(), window.laptop());
+    laptop.readable()?;
+    window.open("laptop", &[])?;
+    window.open("desk", &[])?;
+    window.tell_lab(&["link", "laptop", "--rate", SLOW])?;
+    desk.click("Send * to laptop")?;
+    laptop.see("Arriving from desk")?;
+    laptop.see("Copying while it runs*MB of*")?;
+    window.picture_now("laptop", "arriving")?;
+    laptop.click("Cancel moving *")?;
+    desk.see("The move was cancelled.*")?;
+    laptop.gone("Arriving from desk")?;
+    window.runs_on("mousepad", "desk")?;
+    // Nobody asked for it on laptop: it comes, and whoever types there goes on.
+    window.tell_lab(&["link", "laptop", "--rate", "none"])?;
+    desk.click("Try again")?;
+    window.runs_on("mousepad", "laptop")?;
+    laptop.comes(EDITOR)?;
+    laptop.settle()?;
+    laptop.in_front("Roam")?;
+    // Asked for on desk: the person goes on in it.
+    desk.click("Undo")?;
+    window.runs_on("mousepad", "desk")?;
+    desk.in_front("Mousepad")?;
+    // Asked for here, but the person has gone on with something else meanwhile.
+    desk.focus(ROAM)?;
+    desk.click("Send * to laptop")?;
+    window.runs_on("mousepad", "laptop")?;
+    window.tell_lab(&["link", "laptop", "--rate", SLOW])?;
+    desk.focus(ROAM)?;
+    desk.click("Undo")?;
+    desk.see("Copying while it runs*MB of*")?;
+    desk.press(&[Named("Tab")])?;
+    window.tell_lab(&["link", "laptop", "--rate", "none"])?;
+    window.runs_on("mousepad", "desk")?;
+    desk.comes(EDITOR)?;
+    desk.settle()?;
+    desk.in_front("Roam")?;
+    window.close("laptop")
+}
+
 /// There and back without a mouse.
 pub fn keys_alone(window: &Window) -> Result<()> {
     let desk = window.desk();
@@ -83,6 +126,9 @@ pub fn keys_alone(window: &Window) -> Result<()> {
     desk.press(&[Named("space")])?;
     window.runs_on("mousepad", "desk")?;
     desk.see("Moved here*")?;
+    // It was asked for here, so its window takes the keyboard when it comes.
+    desk.in_front("Mousepad")?;
+    desk.focus(ROAM)?;
     tab_to(desk, "Dismiss")?;
     desk.press(&[Named("Return")])?;
     desk.gone("Moved here*")

@@ -14,6 +14,7 @@ mod stream;
 
 use std::collections::HashMap;
 use std::sync::mpsc::Receiver;
+use std::time::SystemTime;
 
 use anyhow::{Context as _, Result};
 use roam_api::display::{Drag, Picture, ToDisplay, ToViewer, WindowId, WindowInfo, WindowKind};
@@ -42,13 +43,23 @@ pub struct Options {
     pub title: String,
     /// Send no input.
     pub view_only: bool,
+    /// When the person asked for the windows on this screen: they take the keyboard when they come,
+    /// unless the person used another window since. None: somebody else asked, and they don't.
+    pub asked: Option<SystemTime>,
+}
+
+/// How a stream ended that nobody broke.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ended {
+    /// One of the windows had the keyboard.
+    pub had_keyboard: bool,
 }
 
 /// Runs until the stream ends.
 ///
 /// # Errors
 /// If there is no screen to show windows on, or the display breaks the protocol.
-pub fn run(options: Options) -> Result<()> {
+pub fn run(options: Options) -> Result<Ended> {
     let ends = stream::open(options.fd)?;
     let event_loop = event_loop()?;
     event_loop.set_control_flow(ControlFlow::Wait);
@@ -73,7 +84,7 @@ pub fn run(options: Options) -> Result<()> {
         windows: HashMap::new(),
         natives: HashMap::new(),
         icons: HashMap::new(),
-        native: Native::new(),
+        native: Native::new(options.asked),
         decoder: Decoder::new()?,
         cursor: Cursor::Default,
         focus: None,
@@ -83,7 +94,7 @@ pub fn run(options: Options) -> Result<()> {
     event_loop.run_app(&mut viewer)?;
     match viewer.fault {
         Some(fault) => anyhow::bail!("The display stream broke off: {fault}"),
-        None => Ok(()),
+        None => Ok(Ended { had_keyboard: viewer.focus.is_some() }),
     }
 }
 
@@ -175,6 +186,9 @@ impl ApplicationHandler<Wake> for Viewer {
 
     fn window_event(&mut self, event_loop: &ActiveEventLoop, native: NativeId, event: WindowEvent) {
         let Some(&window) = self.natives.get(&native) else { return };
+        if is_use(&event) {
+            self.used(window);
+        }
         let Some(shown) = self.windows.get_mut(&window) else { return };
         match event {
             WindowEvent::CloseRequested => self.input.send(ToDisplay::Close(window)),
@@ -189,6 +203,7 @@ impl ApplicationHandler<Wake> for Viewer {
             WindowEvent::Moved(_) => self.place_popups(window),
             WindowEvent::Focused(true) => {
                 self.focus = Some(window);
+                shown.noticed();
                 // At once, so that the click that comes with it finds the window focused.
                 self.tell_focus();
             }
@@ -214,7 +229,26 @@ impl ApplicationHandler<Wake> for Viewer {
     }
 }
 
+/// The person does something on purpose, as the pointer's passing is not.
+fn is_use(event: &WindowEvent) -> bool {
+    match event {
+        WindowEvent::KeyboardInput { event, is_synthetic, .. } => {
+            !is_synthetic && event.state == ElementState::Pressed
+        }
+        WindowEvent::MouseInput { state, .. } => *state == ElementState::Pressed,
+        _ => false,
+    }
+}
+
 impl Viewer {
+    /// The person uses a window; a menu is used for the window that has the keyboard.
+    fn used(&mut self, window: WindowId) {
+        let window = self.focus.unwrap_or(window);
+        if let Some(shown) = self.windows.get(&window) {
+            self.native.used(&shown.window);
+        }
+    }
+
     fn tell_focus(&mut self) {
         if self.focus == self.focus_told {
             return;
@@ -358,8 +392,13 @@ impl Viewer {
             let Some(id) = ready.map(Shown::id) else { return };
             self.place_popup(id);
             if let Some(shown) = self.windows.get_mut(&id) {
-                shown.show();
-                if !shown.info.popup && !self.native.has_window_manager() {
+                if shown.info.popup {
+                    shown.show(true);
+                    continue;
+                }
+                let wanted = self.native.comes(&shown.window);
+                shown.show(wanted);
+                if wanted && !self.native.has_window_manager() {
                     self.native.focus(&shown.window);
                 }
             }

@@ -1,5 +1,10 @@
 //! What the window toolkit has no word for, said to the person's X server directly: which window a
-//! dialog belongs to, that it blocks it, and the keyboard where no window manager hands it out.
+//! dialog belongs to, that it blocks it, who gets the keyboard when a window comes, and the keyboard
+//! where no window manager hands it out.
+//!
+//! A window that comes takes the keyboard if the person asked for it on this screen and has not typed or
+//! clicked in the window in front since: EWMH's rule of user times (_NET_WM_USER_TIME). It is kept here
+//! too, because not every window manager compares the times; all know that 0 means "not now".
 
 #[cfg(not(unix))]
 use winit::window::Window;
@@ -9,10 +14,16 @@ pub(crate) use x11::Native;
 
 #[cfg(unix)]
 mod x11 {
+    use std::time::SystemTime;
+
     use winit::raw_window_handle::{HasWindowHandle as _, RawWindowHandle};
     use winit::window::Window;
     use x11rb::connection::Connection;
-    use x11rb::protocol::xproto::{AtomEnum, ConnectionExt as _, InputFocus, PropMode};
+    use x11rb::protocol::Event;
+    use x11rb::protocol::xproto::{
+        AtomEnum, ConnectionExt as _, CreateWindowAux, EventMask, InputFocus, PropMode, Window as Number,
+        WindowClass,
+    };
     use x11rb::wrapper::ConnectionExt as _;
 
     use crate::x11::X;
@@ -29,11 +40,81 @@ mod x11 {
     /// A connection of our own beside the toolkit's. Without one, nothing here does anything.
     pub(crate) struct Native {
         x: Option<X>,
+        /// A window of our own, never shown, on which the server's time is read.
+        clock: Number,
+        /// When the person last did something for this session, in the server's milliseconds; 0: never here.
+        used: u32,
     }
 
     impl Native {
-        pub fn new() -> Self {
-            Self { x: X::from_environment().ok() }
+        /// `asked`: when the person asked here for the session's windows; none: somebody else did.
+        pub fn new(asked: Option<SystemTime>) -> Self {
+            let mut native = Self { x: X::from_environment().ok(), clock: x11rb::NONE, used: 0 };
+            native.clock = native.make_clock().unwrap_or(x11rb::NONE);
+            if let (Some(asked), Some(now)) = (asked, native.now()) {
+                let ago = asked.elapsed().unwrap_or_default();
+                native.used = now.wrapping_sub(ago.as_millis() as u32).max(1);
+            }
+            native
+        }
+
+        fn make_clock(&self) -> Option<Number> {
+            let x = self.x.as_ref()?;
+            let window = x.conn.generate_id().ok()?;
+            let wanted = CreateWindowAux::new().event_mask(EventMask::PROPERTY_CHANGE);
+            let only = WindowClass::INPUT_ONLY;
+            x.conn.create_window(0, window, x.root, -1, -1, 1, 1, 0, only, 0, &wanted).ok()?.check().ok()?;
+            Some(window)
+        }
+
+        /// The server's time: that of a change which changes nothing.
+        fn now(&self) -> Option<u32> {
+            let x = self.x.as_ref().filter(|_| self.clock != x11rb::NONE)?;
+            let (append, property) = (PropMode::APPEND, x.atoms._NET_WM_USER_TIME);
+            x.conn.change_property32(append, self.clock, property, AtomEnum::CARDINAL, &[]).ok()?;
+            x.conn.flush().ok()?;
+            loop {
+                if let Event::PropertyNotify(event) = x.conn.wait_for_event().ok()?
+                    && event.window == self.clock
+                {
+                    return Some(event.time.max(1));
+                }
+            }
+        }
+
+        /// The person typed or clicked in this window.
+        pub fn used(&mut self, window: &Window) {
+            let Some(now) = self.now() else { return };
+            self.used = now;
+            self.stamp(window, now);
+        }
+
+        /// Says before a window is shown whether it may take the keyboard; true if it may.
+        pub fn comes(&self, window: &Window) -> bool {
+            let time = if self.is_wanted() { self.used } else { 0 };
+            self.stamp(window, time);
+            time != 0
+        }
+
+        fn stamp(&self, window: &Window, time: u32) {
+            let (Some(x), Some(number)) = (&self.x, number_of(window)) else { return };
+            let (replace, property) = (PropMode::REPLACE, x.atoms._NET_WM_USER_TIME);
+            let _ = x.conn.change_property32(replace, number, property, AtomEnum::CARDINAL, &[time]);
+            // Waits for the answer, so that it is there when the toolkit shows the window.
+            let _ = x.conn.get_input_focus().map(|cookie| cookie.reply());
+        }
+
+        /// The person wants to go on with this session: asked for it here, and did nothing in the window
+        /// in front since.
+        fn is_wanted(&self) -> bool {
+            let Some(x) = &self.x else { return false };
+            let first = |window: Number, property: u32| x.words(window, property).first().copied();
+            let front = first(x.root, x.atoms._NET_ACTIVE_WINDOW).filter(|&front| front != 0);
+            let used_last = front.and_then(|front| {
+                let teller = first(front, x.atoms._NET_WM_USER_TIME_WINDOW).unwrap_or(front);
+                first(teller, x.atoms._NET_WM_USER_TIME)
+            });
+            self.used != 0 && used_last.is_none_or(|last| !is_later(last, self.used))
         }
 
         /// Whether somebody else places windows and hands out the keyboard.
@@ -64,16 +145,42 @@ mod x11 {
             let _ = x.conn.flush();
         }
     }
+
+    /// The server's time begins anew every 49 days: of two times, the later one is less than half of that ahead.
+    fn is_later(time: u32, than: u32) -> bool {
+        time != than && time.wrapping_sub(than) < 1 << 31
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::is_later;
+
+        #[test]
+        fn times_are_compared_across_their_wrap() {
+            assert!(is_later(5, 4) && !is_later(4, 5) && !is_later(4, 4));
+            assert!(is_later(3, u32::MAX - 3) && !is_later(u32::MAX - 3, 3));
+        }
+    }
 }
 
 /// Systems without X11 do these things by themselves.
 #[cfg(not(unix))]
-pub(crate) struct Native;
+pub(crate) struct Native {
+    asked: bool,
+}
 
 #[cfg(not(unix))]
 impl Native {
-    pub fn new() -> Self {
-        Self
+    pub fn new(asked: Option<std::time::SystemTime>) -> Self {
+        Self { asked: asked.is_some() }
+    }
+
+    pub fn used(&mut self, _window: &Window) {
+        self.asked = true;
+    }
+
+    pub fn comes(&self, _window: &Window) -> bool {
+        self.asked
     }
 
     pub fn has_window_manager(&self) -> bool {

@@ -30,6 +30,8 @@ pub(crate) struct Shown {
     filling: (bool, bool),
     /// Shown once there are pixels, so that nobody sees an empty window.
     pub visible: bool,
+    /// It came without the keyboard, and the person has not turned to it yet.
+    waits: bool,
     /// Where the pointer was last, in this window.
     pub pointer: (i32, i32),
     /// The part of a frame that came with its earlier messages.
@@ -79,6 +81,7 @@ impl Shown {
             serial: 0,
             filling: (info.state.maximized, info.state.fullscreen),
             visible: false,
+            waits: false,
             pointer: (0, 0),
             pending: Rect::default(),
             canvas: Canvas::default(),
@@ -177,10 +180,22 @@ impl Shown {
         !self.canvas.is_empty()
     }
 
-    pub fn show(&mut self) {
+    /// Shows it. One that does not take the keyboard asks for attention until it is turned to.
+    pub fn show(&mut self, takes_keyboard: bool) {
         self.visible = true;
+        if !takes_keyboard && self.info.kind == WindowKind::Normal {
+            self.waits = true;
+            self.window.request_user_attention(Some(winit::window::UserAttentionType::Informational));
+        }
         self.window.set_visible(true);
         self.present(None);
+    }
+
+    /// The person turned to it.
+    pub fn noticed(&mut self) {
+        if std::mem::take(&mut self.waits) && !self.info.state.urgent {
+            self.window.request_user_attention(None);
+        }
     }
 
     /// Draws; none: everything. A window that can't be drawn to is about to go.

@@ -368,9 +368,11 @@ impl Pair {
     pub fn attach(&self) -> Attached {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let (display, keeper) = self.display(ours.into());
+        let asked = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
         let viewer = self.user.run(
             Command::new(env!("CARGO_BIN_EXE_roam-viewer"))
-                .args(["--fd", "0", "--title", "pad@desk"])
+                .args(["--fd", "0", "--title", "pad@desk", "--asked"])
+                .arg(asked.as_millis().to_string())
                 .stdin(Stdio::from(OwnedFd::from(theirs))),
         );
         Attached { viewer, display, _keeper: keeper }
