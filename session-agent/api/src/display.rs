@@ -33,6 +33,9 @@ pub const MAX_TILE_PIXELS: usize = 1 << 20;
 /// What roam-viewer exits with if its stream ended while one of its windows had the keyboard.
 pub const ENDED_WITH_KEYBOARD: u8 = 10;
 
+/// The most parts that a popup's shape may have.
+pub const MAX_SHAPE: usize = 1024;
+
 /// A window of the app, by its number in the pod's X server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct WindowId(pub u32);
@@ -231,6 +234,33 @@ pub enum ToViewer {
         /// What the drag does.
         drag: Drag,
     },
+    /// Which parts of a popup are seen. Until the first: all of it.
+    Shape {
+        /// Whose.
+        window: WindowId,
+        /// Which.
+        shape: Shape,
+    },
+}
+
+/// Which parts of a window are seen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Shape {
+    /// All of it.
+    Whole,
+    /// These rectangles, at most [`MAX_SHAPE`].
+    Parts(Vec<Part>),
+}
+
+/// A rectangle of a window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// Left edge in the window.
+    pub x: u16,
+    /// Top edge in the window.
+    pub y: u16,
+    /// Its size.
+    pub size: Size,
 }
 
 /// A cursor image.
@@ -398,12 +428,20 @@ impl ToViewer {
                 )
             }
             Self::Clipboard(text) => require(text.len() <= MAX_CLIPBOARD, "too long a clipboard"),
+            Self::Shape { shape: Shape::Parts(parts), .. } => {
+                let inside =
+                    |part: &Part| part.x <= MAX_SIDE && part.y <= MAX_SIDE && part.size.valid(MAX_SIDE);
+                require(parts.len() <= MAX_SHAPE && parts.iter().all(inside), "an impossible shape")
+            }
             Self::Drag { drag: Drag::Edge(right, down), .. } => {
                 require((-1..=1).contains(right) && (-1..=1).contains(down), "an impossible edge")
             }
-            Self::Gone(_) | Self::Synced | Self::Cursor(None) | Self::Activate(_) | Self::Drag { .. } => {
-                Ok(())
-            }
+            Self::Gone(_)
+            | Self::Synced
+            | Self::Cursor(None)
+            | Self::Activate(_)
+            | Self::Drag { .. }
+            | Self::Shape { shape: Shape::Whole, .. } => Ok(()),
         }
     }
 }

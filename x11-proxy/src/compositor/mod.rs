@@ -14,6 +14,7 @@
 mod capture;
 mod input;
 mod outbox;
+mod outline;
 mod pacer;
 mod tiles;
 mod tracker;
@@ -301,6 +302,9 @@ impl Display {
         if failed {
             self.tracker.lost_picture(window, now);
             return Ok(());
+        }
+        if let Some(shape) = self.tracker.new_shape(window) {
+            self.outbox.push(&ToViewer::Shape { window: WindowId(window), shape })?;
         }
         if !changed.is_empty() {
             self.send_tiles(window, job.size, tiles::cut(changed, TILE_PIXELS))?;

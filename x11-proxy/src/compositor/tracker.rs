@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use roam_api::charge::MAX_TITLES;
-use roam_api::display::{Drag, MAX_SIDE, Size, ToViewer, WindowId, WindowInfo, WindowKind};
+use roam_api::display::{Drag, MAX_SIDE, Shape, Size, ToViewer, WindowId, WindowInfo, WindowKind};
 use x11rb::connection::Connection;
 use x11rb::protocol::Event;
 use x11rb::protocol::composite::ConnectionExt as _;
@@ -17,6 +17,7 @@ use x11rb::protocol::xproto::{
 };
 
 use super::input::Windows;
+use super::outline::Outline;
 use super::pacer::Pacer;
 use super::tiles::{Shadow, lay_over};
 use super::window::{self, PendingResize, RESIZE_PATIENCE, Tracked, describe};
@@ -172,6 +173,7 @@ impl Tracker {
                 damage,
                 pixmap: None,
                 shadow: None,
+                outline: None,
                 damaged: true,
                 stale: true,
                 icon_stale: !attributes.override_redirect,
@@ -375,23 +377,45 @@ impl Tracker {
         };
         let size = tracked.size();
         let whole = tracked.shadow.is_none();
-        tracked.shadow.get_or_insert_with(|| Shadow::new(size));
+        if whole {
+            tracked.shadow = Some(Shadow::new(size));
+            tracked.outline = tracked.translucent.then(|| Outline::new(size));
+        }
         let (damage, border) = (tracked.damage, tracked.border);
         Ok(Some(CaptureJob { pixmap, damage, border, size, whole }))
     }
 
     /// Takes over captured pixels; says what differs from what the viewer has.
     pub fn shadow_take(&mut self, window: Window, rect: Rect, pixels: &mut [u8]) -> Vec<Rect> {
-        if let Some(popup) = self.windows.get(&window).filter(|t| t.translucent) {
-            let parent = popup.told.as_ref().and_then(|told| self.windows.get(&told.parent?.0));
-            let backdrop = parent.and_then(|parent| {
-                let place = (popup.rect.x - parent.rect.x, popup.rect.y - parent.rect.y);
-                Some((parent.shadow.as_ref()?, place))
+        // Only translucent windows have one; for all others this is over here.
+        if let Some(mut outline) = self.windows.get_mut(&window).and_then(|t| t.outline.take()) {
+            let backdrop = self.backdrop(window);
+            let backed = backdrop.map_or(Rect::default(), |(shadow, (left, top))| Rect {
+                x: -left,
+                y: -top,
+                ..shadow.area()
             });
+            outline.take(rect, pixels, backed);
             lay_over(pixels, rect, backdrop);
+            if let Some(tracked) = self.windows.get_mut(&window) {
+                tracked.outline = Some(outline);
+            }
         }
         let shadow = self.windows.get_mut(&window).and_then(|t| t.shadow.as_mut());
         shadow.map(|shadow| shadow.take(rect, pixels)).unwrap_or_default()
+    }
+
+    /// The picture of the window that a popup lies over, and the popup's place in it.
+    fn backdrop(&self, window: Window) -> Option<(&Shadow, (i32, i32))> {
+        let popup = self.windows.get(&window)?;
+        let parent = self.windows.get(&popup.told.as_ref()?.parent?.0)?;
+        let place = (popup.rect.x - parent.rect.x, popup.rect.y - parent.rect.y);
+        Some((parent.shadow.as_ref()?, place))
+    }
+
+    /// Which part of a window is seen, if that changed.
+    pub fn new_shape(&mut self, window: Window) -> Option<Shape> {
+        self.windows.get_mut(&window)?.outline.as_mut()?.news()
     }
 
     pub fn shadow_bytes(&self, window: Window) -> Option<&[u8]> {

@@ -7,6 +7,7 @@ use roam_api::display::{MAX_SIDE, Size, WindowId, WindowInfo, WindowKind};
 use x11rb::connection::Connection;
 use x11rb::protocol::xproto::{AtomEnum, Pixmap, Window};
 
+use super::outline::Outline;
 use super::tiles::Shadow;
 use crate::geometry::Rect;
 use crate::x11::X;
@@ -26,6 +27,8 @@ pub(crate) struct Tracked {
     pub damage: u32,
     pub pixmap: Option<Pixmap>,
     pub shadow: Option<Shadow>,
+    /// For a translucent one: which part is seen; begins anew with the shadow.
+    pub outline: Option<Outline>,
     /// The server reported damage that was not captured yet.
     pub damaged: bool,
     /// Properties or place changed since the viewer was told.
@@ -153,6 +156,7 @@ mod tests {
             damage: 0,
             pixmap: None,
             shadow: None,
+            outline: None,
             damaged: false,
             stale: false,
             icon_stale: false,

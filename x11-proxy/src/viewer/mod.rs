@@ -311,6 +311,11 @@ impl Viewer {
                     };
                 }
             }
+            ToViewer::Shape { window, shape } => {
+                if let Some(shown) = self.windows.get(&window) {
+                    self.native.shape(&shown.window, &shape);
+                }
+            }
             ToViewer::Screen(_) | ToViewer::Synced => {}
         }
         Ok(())

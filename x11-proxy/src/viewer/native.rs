@@ -1,5 +1,5 @@
 //! What the window toolkit has no word for, said to the person's X server directly: which window a
-//! dialog belongs to, that it blocks it, who gets the keyboard when a window comes, and the keyboard
+//! dialog belongs to, that it blocks it, which part of a menu is seen, who gets the keyboard when a window comes, and the keyboard
 //! where no window manager hands it out.
 //!
 //! A window that comes takes the keyboard if the person asked for it on this screen and has not typed or
@@ -16,13 +16,15 @@ pub(crate) use x11::Native;
 mod x11 {
     use std::time::SystemTime;
 
+    use roam_api::display::{Part, Shape};
     use winit::raw_window_handle::{HasWindowHandle as _, RawWindowHandle};
     use winit::window::Window;
     use x11rb::connection::Connection;
     use x11rb::protocol::Event;
+    use x11rb::protocol::shape::{ConnectionExt as _, SK, SO};
     use x11rb::protocol::xproto::{
-        AtomEnum, ConnectionExt as _, CreateWindowAux, EventMask, InputFocus, PropMode, Window as Number,
-        WindowClass,
+        AtomEnum, ClipOrdering, ConnectionExt as _, CreateWindowAux, EventMask, InputFocus, PropMode,
+        Rectangle, Window as Number, WindowClass,
     };
     use x11rb::wrapper::ConnectionExt as _;
 
@@ -138,6 +140,27 @@ mod x11 {
             let _ = x.conn.get_input_focus().map(|cookie| cookie.reply());
         }
 
+        /// Cuts a window to the parts of it that are seen. A server that can't shows all of it.
+        pub fn shape(&self, window: &Window, shape: &Shape) {
+            let (Some(x), Some(number)) = (&self.x, number_of(window)) else { return };
+            let (set, bounding) = (SO::SET, SK::BOUNDING);
+            let _ = match shape {
+                Shape::Whole => x.conn.shape_mask(set, bounding, number, 0, 0, x11rb::NONE).map(drop),
+                Shape::Parts(parts) => {
+                    let rect = |part: &Part| Rectangle {
+                        x: part.x as i16,
+                        y: part.y as i16,
+                        width: part.size.width,
+                        height: part.size.height,
+                    };
+                    let rects: Vec<Rectangle> = parts.iter().map(rect).collect();
+                    let order = ClipOrdering::UNSORTED;
+                    x.conn.shape_rectangles(set, bounding, order, number, 0, 0, &rects).map(drop)
+                }
+            };
+            let _ = x.conn.flush();
+        }
+
         /// Gives the keyboard to a window, where no window manager does.
         pub fn focus(&self, window: &Window) {
             let (Some(x), Some(number)) = (&self.x, number_of(window)) else { return };
@@ -188,6 +211,8 @@ impl Native {
     }
 
     pub fn belongs_to(&self, _window: &Window, _parent: Option<&Window>, _modal: bool) {}
+
+    pub fn shape(&self, _window: &Window, _shape: &roam_api::display::Shape) {}
 
     pub fn focus(&self, _window: &Window) {}
 }
