@@ -20,7 +20,7 @@ use roam_link::frames::{self, FrameError};
 
 use super::keeper::{Keeper, broken, unexpected};
 use super::moves::Part;
-use super::outcome::{self, Asked};
+use super::outcome::{self, Question};
 use super::permissions::Deed;
 use super::serve::{Channel, gone};
 use super::table::{Place, Table};
@@ -91,7 +91,7 @@ async fn act(
 ) -> Result<Answer, Failure> {
     if let Action::Settle { to } = action {
         let limit = if origin == Origin::Local { outcome::LIMIT } else { outcome::LIMIT_FOR_OTHERS };
-        let asked = Asked { origin, id, to, hops, joins: true };
+        let asked = Question { origin, id, to, hops, joins: true };
         return outcome(agent, asked, limit, channel).await;
     }
     let place = settled_place(agent, origin, &id).await;
@@ -201,7 +201,7 @@ async fn forward(
             Err(error) => match sends {
                 Some(to) => {
                     tracing::info!(session = %id, %error, "a move's answer is lost with the link; looking for its end");
-                    let asked = Asked { origin, id, to, hops, joins: true };
+                    let asked = Question { origin, id, to, hops, joins: true };
                     outcome(agent, asked, outcome::LIMIT, channel).await
                 }
                 None => Err(lost(agent, machine, &error)),
@@ -231,7 +231,7 @@ async fn forward(
 /// How a move came out whose answer was lost, unless the one who asks leaves before.
 async fn outcome(
     agent: &Arc<Agent>,
-    asked: Asked,
+    asked: Question,
     limit: Duration,
     channel: &mut Channel,
 ) -> Result<Answer, Failure> {

@@ -19,7 +19,7 @@ use tokio::sync::watch;
 
 use super::actions::Origin;
 use super::keeper::{Keeper, unexpected};
-use super::outcome::Asked;
+use super::outcome::Question;
 use super::serve::{Channel, gone};
 use super::{Agent, actions, network, offers, outcome, viewers};
 
@@ -306,7 +306,7 @@ async fn carry_out(
         Ok(answered) => answered,
         Err(lost) => {
             tracing::warn!(session = info.name, %lost, "a keeper was lost over a move");
-            let asked = Asked { origin: Origin::Local, id, to, hops: peer::MAX_HOPS, joins: false };
+            let asked = Question { origin: Origin::Local, id, to, hops: peer::MAX_HOPS, joins: false };
             let found = outcome::find(agent, asked, outcome::LIMIT).await;
             Err(found.err().unwrap_or_else(|| Failure::undone("The move ended unexpectedly.")))
         }

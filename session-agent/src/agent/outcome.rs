@@ -28,7 +28,7 @@ const PAUSE: Duration = Duration::from_millis(300);
 
 /// The move that was asked about.
 #[derive(Debug, Clone, Copy)]
-pub struct Asked {
+pub struct Question {
     /// Who asks.
     pub origin: Origin,
     /// Of which session.
@@ -45,7 +45,7 @@ pub struct Asked {
 ///
 /// # Errors
 /// Where the session runs, or that this is not known; that class of failure alone leaves it open.
-pub async fn find(agent: &Arc<Agent>, asked: Asked, limit: Duration) -> Result<Answer, Failure> {
+pub async fn find(agent: &Arc<Agent>, asked: Question, limit: Duration) -> Result<Answer, Failure> {
     let mut committed = false;
     match tokio::time::timeout(limit, look(agent, asked, &mut committed)).await {
         Ok(found) => found,
@@ -53,8 +53,8 @@ pub async fn find(agent: &Arc<Agent>, asked: Asked, limit: Duration) -> Result<A
     }
 }
 
-async fn look(agent: &Arc<Agent>, asked: Asked, committed: &mut bool) -> Result<Answer, Failure> {
-    let Asked { origin, id, to, hops, joins } = asked;
+async fn look(agent: &Arc<Agent>, asked: Question, committed: &mut bool) -> Result<Answer, Failure> {
+    let Question { origin, id, to, hops, joins } = asked;
     let mut changes = agent.changes();
     loop {
         changes.mark_unchanged();
@@ -91,7 +91,7 @@ async fn look(agent: &Arc<Agent>, asked: Asked, committed: &mut bool) -> Result<
 }
 
 /// What the keeper of this machine says, as soon as that is final; none if it has gone.
-async fn keepers_word(agent: &Agent, asked: Asked, committed: &mut bool) -> Option<Failure> {
+async fn keepers_word(agent: &Agent, asked: Question, committed: &mut bool) -> Option<Failure> {
     let mut keeper = Keeper::connect_now(&agent.paths.session_runtime(&asked.id)).await.ok()?;
     keeper.say(&KeeperRequest::Watch).await.ok()?;
     let words = Words::of(agent, asked);
@@ -109,7 +109,7 @@ async fn keepers_word(agent: &Agent, asked: Asked, committed: &mut bool) -> Opti
 }
 
 /// Asks the machine that has the session, or knows who has it. None if it can't be reached or does not know.
-async fn ask(agent: &Agent, machine: MachineKey, asked: Asked) -> Option<Result<Answer, Failure>> {
+async fn ask(agent: &Agent, machine: MachineKey, asked: Question) -> Option<Result<Answer, Failure>> {
     let action = Action::Settle { to: asked.to };
     let request = peer::Request::Act { session: asked.id, action, hops: asked.hops - 1 };
     let (_say, mut hear) = network::open(agent, machine, &request).await.ok()?;
@@ -133,7 +133,7 @@ struct Words {
 }
 
 impl Words {
-    fn of(agent: &Agent, asked: Asked) -> Self {
+    fn of(agent: &Agent, asked: Question) -> Self {
         let core = agent.core();
         let session =
             core.table.info(&asked.id).map_or_else(|| asked.id.to_string(), |info| info.name.clone());

@@ -14,7 +14,7 @@ use roam_api::session::{MachineKey, SessionId, SessionSpec};
 use super::actions::Origin;
 use super::keeper::{Keeper, unexpected};
 use super::machines::Meant;
-use super::outcome::{self, Asked};
+use super::outcome::{self, Question};
 use super::serve::Channel;
 use super::table::Place;
 use super::{Agent, doctor, pair, spawn, viewers, watch};
@@ -81,7 +81,7 @@ async fn settle(agent: &Arc<Agent>, session: &str, to: &str) -> Result<Answer, F
         ))
         .next("`roam list` shows it once the other machine is in reach."));
     };
-    let asked = Asked { origin: Origin::Local, id, to, hops: MAX_HOPS, joins: true };
+    let asked = Question { origin: Origin::Local, id, to, hops: MAX_HOPS, joins: true };
     outcome::find(agent, asked, outcome::LIMIT.saturating_sub(begun.elapsed())).await
 }
 
