@@ -197,7 +197,9 @@ pub async fn end_of(agent: &Agent, mut run: Run, to: MachineKey) -> Option<Resul
 /// that this agent still runs gets one as well, if it takes longer than a commit does.
 pub async fn settle_all(agent: Arc<Agent>) {
     let mut seen: Vec<(SessionId, MachineKey)> = Vec::new();
+    let mut changes = agent.changes();
     loop {
+        changes.mark_unchanged();
         let open: Vec<(SessionId, MachineKey)> = {
             let core = agent.core();
             let committed = |info: &SessionInfo| match &info.state {
@@ -222,6 +224,10 @@ pub async fn settle_all(agent: Arc<Agent>) {
             }
         }
         seen = open;
+        // Nothing to settle is nothing to look for.
+        if seen.is_empty() && changes.changed().await.is_err() {
+            return;
+        }
         tokio::time::sleep(SETTLE_PAUSE).await;
     }
 }

@@ -3,7 +3,7 @@
 //! Where one is not, its [`stand-in`](MappedFile::stand_in) is mapped instead, if it came along. Refuses: files
 //! that differ or are missing without one.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::ErrorKind;
 
@@ -21,10 +21,12 @@ use crate::pages::{Backing, Layout, MappedFile};
 impl Restorer {
     /// Which of the layout's files are not here, by index.
     pub(super) fn absent_files(&mut self, layout: &Layout) -> Result<HashSet<u32>, Error> {
+        let before: HashSet<&MappedFile> = self.layout.files.iter().collect();
         let mut absent = HashSet::new();
         let mut refusals = Vec::new();
         for (index, file) in layout.files.iter().enumerate() {
-            let was_found = !self.may_want && self.layout.files.contains(file);
+            // One that was here a moment ago is; what was not may have come meanwhile.
+            let was_found = before.contains(file) && !self.absent.contains(file);
             let Some(reason) = (if was_found { None } else { self.why_absent(file) }) else { continue };
             absent.insert(index as u32);
             if file.stand_in.is_none() {
@@ -41,6 +43,7 @@ impl Restorer {
             return Err(Error::Refused(refusals));
         }
         self.wanting = refusals;
+        self.absent = absent.iter().map(|&index| layout.files[index as usize].clone()).collect();
         Ok(absent)
     }
 
@@ -68,13 +71,14 @@ impl Restorer {
         needed.sort_unstable();
         needed.dedup();
         let old = std::mem::take(&mut self.files);
+        let positions: HashMap<&MappedFile, u32> = self.layout.files.iter().zip(0..).collect();
         let mut batch = Batch::new();
         let mut opened: Vec<((u32, bool), RetOf)> = Vec::new();
         for key in needed {
             let file = &layout.files[key.0 as usize];
             // Indexes are of this layout; a file known from the last one keeps its descriptor.
-            let before = self.layout.files.iter().position(|f| f == file);
-            let known = before.and_then(|before| old.get(&(before as u32, key.1)).copied());
+            let before = positions.get(file);
+            let known = before.and_then(|&before| old.get(&(before, key.1)).copied());
             let stand_in = file.stand_in.and_then(|id| match self.objects.get(id.0 as usize) {
                 Some(Made::File { number, .. }) if absent.contains(&key.0) => Some(*number),
                 _ => None,

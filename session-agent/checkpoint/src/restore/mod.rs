@@ -14,7 +14,7 @@ mod objects;
 mod place;
 pub(crate) mod stub;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
@@ -32,7 +32,7 @@ use crate::error::Error;
 use crate::kinds::private_files;
 use crate::kinds::tree::{self, Node, Step};
 use crate::objects::ObjectId;
-use crate::pages::{Layout, PageSink, Space};
+use crate::pages::{Layout, MappedFile, PageSink, Space};
 use crate::pod::Pod;
 use crate::stubs::Stubs;
 
@@ -66,6 +66,8 @@ pub struct Restorer {
     files: HashMap<(u32, bool), i32>,
     /// Whether a layout may name files that are not here, as long as the last one does not; which it does.
     may_want: bool,
+    /// Files of the last layout that are not here.
+    absent: HashSet<MappedFile>,
     wanting: Vec<Refusal>,
     channel: Option<(OwnedFd, i32)>,
 }
@@ -77,7 +79,8 @@ impl Restorer {
     /// If the pod gives no stub or it can't be traced.
     pub fn begin(pod: &dyn Pod) -> Result<Self, Error> {
         let host = pod.spawn_stub().map_err(|e| Error::system("starting the first process in the pod", e))?;
-        let (first, kernel) = Stub::take(host.as_raw(), USUAL_PLACE)?;
+        let (mut first, kernel) = Stub::take(host.as_raw(), USUAL_PLACE)?;
+        widen_table(&mut first)?;
         Ok(Self {
             root: pod.root(),
             private_folders: private_files::folders(pod)?,
@@ -89,6 +92,7 @@ impl Restorer {
             objects: Vec::new(),
             files: HashMap::new(),
             may_want: false,
+            absent: HashSet::new(),
             wanting: Vec::new(),
             channel: None,
         })
@@ -308,6 +312,24 @@ impl Restorer {
             .and_then(|pidfd| pidfd_getfd(pidfd.as_fd(), number))
             .map_err(|e| Error::system("fetching a descriptor of the pod", e))
     }
+}
+
+/// How many descriptors the stubs' table has room for from the beginning.
+const TABLE: u64 = 4096;
+
+/// Makes the descriptor table large while one process has it. One that is shared waits for all processors
+/// (synchronize_rcu in the kernel's `expand_fdtable`) each time it grows, 10 to 20 ms.
+fn widen_table(stub: &mut Stub) -> Result<(), Error> {
+    let (limit, _) = roam_sys::limits::get(stub.host, libc::RLIMIT_NOFILE)
+        .map_err(|e| Error::system("reading a limit of descriptors", e))?;
+    let last = limit.min(TABLE).saturating_sub(1);
+    let mut batch = Batch::new();
+    let some = batch.must("widening the descriptor table", libc::SYS_eventfd2, &[0.into(), 0.into()]);
+    // Without room it grows when it must.
+    let high = batch.may("widening the descriptor table", libc::SYS_dup2, &[some.into(), last.into()]);
+    batch.may("closing a descriptor", libc::SYS_close, &[high.into()]);
+    batch.must("closing a descriptor", libc::SYS_close, &[some.into()]);
+    stub.run(&batch).map(drop)
 }
 
 impl PageSink for Restorer {
