@@ -106,12 +106,12 @@ impl Ride<'_> {
         if number == 1 && matches!(app.proof, Proof::Job(_)) {
             ensure!(!self.folder.join(app.name).exists(), "the job had ended before the first move was over");
         }
-        // An open menu has the keyboard, and a click elsewhere would close it.
         if let Some((title, looked)) = open {
             ensure!(target.looks(title)? == looked, "{title:?} looks different on {to}");
-        } else {
-            target.focus(&self.title())?;
         }
+        // It came without the keyboard, since nobody asked for it at that screen. Not by a click, which would
+        // close an open menu.
+        target.focus(&self.title())?;
         self.answer(&target, number).with_context(|| format!("on {to}"))?;
         Ok(downtime)
     }
