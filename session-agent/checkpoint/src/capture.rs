@@ -53,7 +53,9 @@ const PASSING: Duration = Duration::from_secs(1);
 /// If the pod can't be looked at.
 pub fn check(pod: &dyn Pod, externals: &dyn Externals) -> Result<Vec<Refusal>, Error> {
     let begun = Instant::now();
-    for looks in 1.. {
+    let mut looks = 0;
+    loop {
+        looks += 1;
         let refusals = look(pod, externals)?;
         let passing = refusals.iter().all(passes) && begun.elapsed() < PASSING;
         // A program that is just starting looks, half seen, like a connection with somebody outside.
@@ -62,7 +64,6 @@ pub fn check(pod: &dyn Pod, externals: &dyn Externals) -> Result<Vec<Refusal>, E
         }
         std::thread::sleep(Duration::from_millis(5));
     }
-    Ok(Vec::new())
 }
 
 fn look(pod: &dyn Pod, externals: &dyn Externals) -> Result<Vec<Refusal>, Error> {

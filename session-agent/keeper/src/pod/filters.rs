@@ -142,8 +142,8 @@ fn instead(told: Told, book: &Book) -> Result<(), Failed> {
         match thread.wait()? {
             Stop::Ended(_) => return Ok(()),
             Stop::Event { event: libc::PTRACE_EVENT_STOP, signal } => break signal == libc::SIGTRAP,
-            Stop::Signal(signal) => thread.resume(signal)?,
-            Stop::Event { .. } | Stop::Syscall => thread.resume(0)?,
+            Stop::Signal(signal) => thread.resume_interrupted(signal)?,
+            Stop::Event { .. } | Stop::Syscall => thread.resume_interrupted(0)?,
         }
     };
     let registers = thread.registers()?;
