@@ -22,6 +22,8 @@ pub enum ObjectKind {
         name: Vec<u8>,
         /// F_GET_SEALS.
         seals: u32,
+        /// Permission bits, where a descriptor shows them. One seal (F_SEAL_EXEC) is about them.
+        mode: Option<u32>,
     },
     /// An unlinked file of a file system of the pod; made anew without a name in the folder that it was
     /// in, or as a memfd where that can't be.
@@ -48,6 +50,12 @@ pub enum ObjectKind {
 }
 
 impl ObjectKind {
+    /// Memory of this name of which no more is known.
+    #[must_use]
+    pub fn memory(name: &[u8]) -> Self {
+        Self::Memfd { name: name.to_vec(), seals: 0, mode: None }
+    }
+
     /// Whether what was made for the one serves for the other.
     #[must_use]
     pub fn is_made_like(&self, other: &Self) -> bool {

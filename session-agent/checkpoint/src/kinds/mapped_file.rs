@@ -45,8 +45,8 @@ pub(crate) fn add_stand_ins(
         if meta.uid() != own || !Content::of(&open).is_ok_and(|content| content == file.content) {
             continue;
         }
-        let name = file.path.rsplit(|b| *b == b'/').next().unwrap_or_default().to_vec();
-        let object = Object { kind: ObjectKind::Memfd { name, seals: 0 }, size: meta.len() };
+        let name = file.path.rsplit(|b| *b == b'/').next().unwrap_or_default();
+        let object = Object { kind: ObjectKind::memory(name), size: meta.len() };
         file.stand_in = Some(objects.register(meta.dev() | STAND_IN, meta.ino(), object, Some(open.into())));
     }
 }

@@ -164,12 +164,12 @@ impl<'a> Builder<'a> {
         let deleted = name.strip_suffix(b" (deleted)");
         if let Some(path) = deleted {
             let kind = if let Some(memfd) = path.strip_prefix(b"/memfd:") {
-                ObjectKind::Memfd { name: memfd.to_vec(), seals: 0 }
+                ObjectKind::memory(memfd)
             } else if path == b"/dev/zero" {
                 if !area.shared {
                     return Ok(Some(Backing::Anonymous));
                 }
-                ObjectKind::Memfd { name: Vec::new(), seals: 0 }
+                ObjectKind::memory(b"")
             } else if path.starts_with(b"/SYSV") {
                 // The inode of a segment is its id. All are registered once the session is frozen; before, too
                 // little is known to make them.
@@ -191,7 +191,7 @@ impl<'a> Builder<'a> {
             return Ok(Some(self.unnamed(source, area, kind)));
         }
         if name.starts_with(b"[anon_shmem:") {
-            let kind = ObjectKind::Memfd { name: Vec::new(), seals: 0 };
+            let kind = ObjectKind::memory(b"");
             return Ok(Some(self.unnamed(source, area, kind)));
         }
         if name == b"/dev/zero" && !area.shared {
@@ -222,10 +222,9 @@ impl<'a> Builder<'a> {
                     let kind = match kind {
                         // What is open for writing can't be executed, and a restore writes it; but a memfd can.
                         ObjectKind::Unlinked { path, .. } => {
-                            let name = path.rsplit(|b| *b == b'/').next().unwrap_or_default().to_vec();
-                            ObjectKind::Memfd { name, seals: 0 }
+                            ObjectKind::memory(path.rsplit(|b| *b == b'/').next().unwrap_or_default())
                         }
-                        other => memory_file::with_seals(other, &file),
+                        other => memory_file::as_seen(other, &file),
                     };
                     let object = Object { kind, size: meta.len() };
                     self.objects.register(device, area.inode, object, Some(file.into()))

@@ -5,6 +5,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
+use roam_sys::batch::Batch;
 use roam_sys::descriptor;
 use serde::{Deserialize, Serialize};
 
@@ -101,17 +102,39 @@ fn kind(look: &Look) -> Result<ObjectKind, Stop> {
     let Some(name) = path.strip_prefix(b"/memfd:") else {
         return Ok(ObjectKind::Unlinked { path: path.to_vec(), mode: Some(look.stat.st_mode & 0o7777) });
     };
-    Ok(with_seals(ObjectKind::Memfd { name: name.to_vec(), seals: 0 }, &look.file))
+    Ok(as_seen(ObjectKind::memory(name), &look.file))
 }
 
-/// The same kind with the seals that a descriptor of it tells.
-pub(super) fn with_seals(kind: ObjectKind, file: &impl AsFd) -> ObjectKind {
+/// The same kind with the seals and permissions that a descriptor of it tells.
+pub(super) fn as_seen(kind: ObjectKind, file: &impl AsFd) -> ObjectKind {
     match kind {
         ObjectKind::Memfd { name, .. } => {
             let seals = descriptor::fcntl(file.as_fd(), libc::F_GET_SEALS, 0).unwrap_or(0) as u32;
-            ObjectKind::Memfd { name, seals }
+            let mode = descriptor::stat(file.as_fd()).ok().map(|stat| stat.st_mode & 0o7777);
+            ObjectKind::Memfd { name, seals, mode }
         }
         other => other,
+    }
+}
+
+/// Adds the calls by which a memfd of this number gets its permissions and seals, once its content is there.
+pub fn finish(number: i32, seals: u32, mode: Option<u32>, batch: &mut Batch) {
+    if let Some(mode) = mode {
+        batch.must(
+            "setting the permissions of shared memory",
+            libc::SYS_fchmod,
+            &[number.into(), mode.into()],
+        );
+    }
+    let add = |seals: u32| [number.into(), libc::F_ADD_SEALS.into(), seals.into()];
+    // It forbids changes of the permissions to execute, and if there are any, all writing, too. Kernels before 6.3
+    // don't know it.
+    let exec = seals & libc::F_SEAL_EXEC as u32;
+    if exec != 0 {
+        batch.may("sealing shared memory", libc::SYS_fcntl, &add(exec));
+    }
+    if seals != exec {
+        batch.must("sealing shared memory", libc::SYS_fcntl, &add(seals - exec));
     }
 }
 

@@ -1,6 +1,5 @@
 //! The last part of a restore: everything but memory, then letting go.
 
-use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use roam_sys::batch::Batch;
@@ -15,6 +14,7 @@ use crate::image::Image;
 use crate::kinds::filters::{self, Filter, Step};
 use crate::kinds::ipc;
 use crate::kinds::locks::{self, Place};
+use crate::kinds::memory_file;
 use crate::kinds::memory_settings;
 use crate::kinds::memory_traits;
 use crate::kinds::private_files;
@@ -199,9 +199,8 @@ impl Restorer {
         let mut batch = Batch::new();
         for (object, made) in image.layout.objects.iter().zip(&self.objects) {
             match (&object.kind, made) {
-                (ObjectKind::Memfd { seals, .. }, Made::File { file, .. }) if *seals != 0 => {
-                    roam_sys::descriptor::fcntl(file.as_fd(), libc::F_ADD_SEALS, *seals as i32)
-                        .map_err(|e| Error::system("sealing shared memory", e))?;
+                (ObjectKind::Memfd { seals, mode, .. }, Made::File { number, .. }) => {
+                    memory_file::finish(*number, *seals, *mode, &mut batch);
                 }
                 (ObjectKind::Unlinked { mode: Some(mode), .. }, Made::File { number, .. }) => {
                     let args = [(*number).into(), (*mode).into()];
