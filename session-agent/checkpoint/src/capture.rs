@@ -17,6 +17,7 @@ use crate::freeze::{Frozen, FrozenProcess, room};
 use crate::image::{Clocks, Image};
 use crate::kinds::descriptors::{self, Holder};
 use crate::kinds::filters;
+use crate::kinds::folders::{self, Folders};
 use crate::kinds::ipc;
 use crate::kinds::locks::{self, Place};
 use crate::kinds::memory;
@@ -117,9 +118,8 @@ fn look(pod: &dyn Pod, externals: &dyn Externals) -> Result<Vec<Refusal>, Error>
             );
         }
         // One that ends has no root any more.
-        let root = std::fs::read_link(format!("/proc/{host}/root"));
-        if root.is_ok_and(|root| root != std::path::Path::new("/")) {
-            refuse("it has changed its root directory", APART);
+        if let Ok(None) = folders::of(host, pod) {
+            refuse(folders::NO_PATH.0, folders::NO_PATH.1);
         }
         let node = Node {
             pid: status.ns_pid[1],
@@ -156,7 +156,10 @@ fn apart(process: &FrozenProcess, pod: &dyn Pod) -> Option<Refusal> {
 }
 
 fn not_recorded(process: &FrozenProcess) -> Refusal {
-    let (reason, remedy) = filters::NOT_RECORDED;
+    refusal(process, filters::NOT_RECORDED)
+}
+
+fn refusal(process: &FrozenProcess, (reason, remedy): (&str, &str)) -> Refusal {
     Refusal {
         process: process.name.clone(),
         pid: process.node.pid as u32,
@@ -164,6 +167,12 @@ fn not_recorded(process: &FrozenProcess) -> Refusal {
         reason: reason.to_owned(),
         remedy: remedy.to_owned(),
     }
+}
+
+fn folders_of(process: &FrozenProcess, pod: &dyn Pod) -> Result<Folders, Error> {
+    folders::of(process.host, pod)
+        .map_err(|e| Error::system(format!("looking where process {} stands", process.node.pid), e))?
+        .ok_or_else(|| Error::Refused(vec![refusal(process, folders::NO_PATH)]))
 }
 
 fn holder(host: i32, pid: i32, name: &str) -> Result<Holder, Error> {
@@ -242,7 +251,7 @@ impl Frozen {
         views.extend(unattached);
         layout.private = private;
         let mut processes =
-            self.living().map(|p| capture_process(self, p, &layout)).collect::<Result<Vec<_>, _>>()?;
+            self.living().map(|p| capture_process(self, p, &layout, pod)).collect::<Result<Vec<_>, _>>()?;
         let (filters, odd) = filters::collect(pod, &self.processes, &mut processes);
         if !odd.is_empty() {
             let odd = self.living().filter(|p| odd.contains(&p.node.pid));
@@ -434,7 +443,12 @@ fn inject_error(pid: i32, error: InjectError) -> Error {
     }
 }
 
-fn capture_process(frozen: &Frozen, process: &FrozenProcess, layout: &Layout) -> Result<ProcessState, Error> {
+fn capture_process(
+    frozen: &Frozen,
+    process: &FrozenProcess,
+    layout: &Layout,
+    pod: &dyn Pod,
+) -> Result<ProcessState, Error> {
     let pid = process.node.pid;
     let inject = |e| inject_error(pid, e);
     let io = |e: std::io::Error| Error::system(format!("asking process {pid}"), e);
@@ -475,7 +489,8 @@ fn capture_process(frozen: &Frozen, process: &FrozenProcess, layout: &Layout) ->
                 borrowed.give_back().map_err(io)?;
                 states.push(threads::capture(process, thread, &kept, &frozen.waits, (&asked, &ran?))?);
             }
-            process::capture(process, states, layout, memory, &asked, &done)
+            let folders = folders_of(process, pod)?;
+            process::capture(process, states, layout, memory, folders, &asked, &done)
         })();
         borrowed.remove(area).map_err(inject)?;
         answers

@@ -12,6 +12,7 @@ pub mod extended;
 pub mod external;
 pub mod filters;
 mod find_inode;
+pub mod folders;
 mod gather;
 pub mod helper;
 pub mod inet;

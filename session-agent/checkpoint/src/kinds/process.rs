@@ -1,4 +1,4 @@
-//! A process: what its threads share and no other kind owns. Program, directories, limits, and the
+//! A process: what its threads share and no other kind owns. Program, limits, and the
 //! settings of prctl(2).
 
 use roam_sys::batch::{Batch, Data, Done, RetOf};
@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::freeze::FrozenProcess;
+use crate::kinds::folders::{Folders, StandIns};
 use crate::kinds::memory_settings::MemorySettings;
 use crate::kinds::signals::{self, Action, Pending};
 use crate::kinds::threads::ThreadState;
@@ -45,10 +46,8 @@ pub struct ProcessState {
     pub memory: MemorySettings,
     /// What it runs.
     pub program: Program,
-    /// Working directory in the pod.
-    pub cwd: Vec<u8>,
-    /// The working directory was deleted.
-    pub cwd_deleted: bool,
+    /// Its root and its working directory.
+    pub folders: Folders,
     /// File mode creation mask.
     pub umask: u32,
     /// Soft and hard resource limits.
@@ -173,6 +172,7 @@ pub fn capture(
     threads: Vec<ThreadState>,
     layout: &ProcessLayout,
     memory: MemorySettings,
+    folders: Folders,
     asked: &Asked,
     done: &Done,
 ) -> Result<ProcessState, Error> {
@@ -216,9 +216,7 @@ pub fn capture(
             auxv: read("auxv")?,
             personality: u32::from_str_radix(&personality, 16).unwrap_or(0),
         },
-        cwd: link("cwd")?,
-        cwd_deleted: std::fs::metadata(format!("/proc/{host}/cwd"))
-            .is_ok_and(|meta| std::os::unix::fs::MetadataExt::nlink(&meta) == 0),
+        folders,
         umask: process.status.umask,
         limits: limits(host).map_err(|e| io("limits", e))?,
         settings: Settings {
@@ -258,18 +256,8 @@ fn limits(host: i32) -> std::io::Result<Vec<(u64, u64)>> {
 
 /// Adds the calls that the new process's main thread makes once its memory is in place. Everything
 /// that needs a privilege is in here; the threads drop theirs afterwards.
-pub fn restore(state: &ProcessState, batch: &mut Batch) {
-    let root = batch.c_string(b"/");
-    batch.must("going to the root", libc::SYS_chdir, &[root.into()]);
-    if state.cwd_deleted {
-        let cwd = batch.c_string(format!("/tmp/.roam-cwd-{}", state.pid).as_bytes());
-        batch.must("making a folder", libc::SYS_mkdir, &[cwd.into(), 0o700.into()]);
-        batch.must("entering the working directory", libc::SYS_chdir, &[cwd.into()]);
-        batch.must("deleting the working directory", libc::SYS_rmdir, &[cwd.into()]);
-    } else {
-        let cwd = batch.c_string(&state.cwd);
-        batch.may("entering the working directory", libc::SYS_chdir, &[cwd.into()]);
-    }
+pub fn restore(state: &ProcessState, stand_ins: &StandIns, batch: &mut Batch) {
+    state.folders.enter_current(stand_ins, batch);
     batch.must("setting the umask", libc::SYS_umask, &[state.umask.into()]);
     if state.program.personality != 0 {
         batch.may("setting the personality", libc::SYS_personality, &[state.program.personality.into()]);

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use roam_api::error::Refusal;
 use roam_sys::batch::Batch;
 use roam_sys::confine;
 use roam_sys::inject::{Site, must};
@@ -12,6 +13,7 @@ use super::{Made, Restorer, Stub};
 use crate::error::Error;
 use crate::image::Image;
 use crate::kinds::filters::{self, Filter, Step};
+use crate::kinds::folders::StandIns;
 use crate::kinds::ipc;
 use crate::kinds::locks::{self, Place};
 use crate::kinds::memory_file;
@@ -106,10 +108,11 @@ impl Restorer {
         let pids: Vec<i32> = image.processes.iter().map(|p| p.pid).collect();
         ipc::restore(&image.ipc, &pids, &mut self)?;
         descriptors::restore(&image.descriptors, &mut self, &slots, pod, externals)?;
+        let stand_ins = self.make_folders(image, pod)?;
         for one in &mut building {
             one.stub = *self.stub(one.state.pid)?;
             let mut batch = Batch::new();
-            process::restore(one.state, &mut batch);
+            process::restore(one.state, &stand_ins, &mut batch);
             one.stub.run(&batch)?;
             *self.stub(one.state.pid)? = one.stub;
         }
@@ -119,12 +122,14 @@ impl Restorer {
         // Children before their parents, which are told of their stops.
         for one in building.iter_mut().rev() {
             one.stub = *self.stub(one.state.pid)?;
+            one.enter_root(&stand_ins)?;
             one.make_threads(image, pod)?;
             if let Some(stopped) = one.state.stopped {
                 one.stop(stopped.signal)?;
             }
             one.finish_calls(image)?;
         }
+        self.delete_folders(&stand_ins)?;
         self.take_locks(image, ask_for_locks)?;
         let mut threads = Vec::new();
         for one in &building {
@@ -220,6 +225,31 @@ impl Restorer {
         self.stub(holder)?.run(&batch).map(drop)
     }
 
+    /// Makes what stands for folders that are gone; no other is missing here.
+    fn make_folders(&mut self, image: &Image, pod: &dyn Pod) -> Result<StandIns, Error> {
+        for state in &image.processes {
+            if let Err((reason, remedy)) = state.folders.check(pod) {
+                let process = String::from_utf8_lossy(&state.threads[0].name).into_owned();
+                let what = "its root directory".to_owned();
+                let refusal = Refusal { process, pid: state.pid.unsigned_abs(), what, reason, remedy };
+                return Err(Error::Refused(vec![refusal]));
+            }
+        }
+        let stand_ins = StandIns::of(image.processes.iter().map(|p| &p.folders));
+        let mut batch = Batch::new();
+        stand_ins.make(&mut batch);
+        if !batch.is_empty() {
+            self.run_in_holder(&batch)?;
+        }
+        Ok(stand_ins)
+    }
+
+    fn delete_folders(&mut self, stand_ins: &StandIns) -> Result<(), Error> {
+        let mut batch = Batch::new();
+        stand_ins.delete(&mut batch);
+        if batch.is_empty() { Ok(()) } else { self.run_in_holder(&batch).map(drop) }
+    }
+
     /// Zombies end now, and their parents forget the SIGCHLD that this sent: theirs comes from the image.
     fn end_zombies(&mut self, image: &Image) -> Result<(), Error> {
         for process in &image.layout.processes {
@@ -272,6 +302,12 @@ impl Building<'_> {
         memory_settings::restore_keys(&self.state.memory, &mut batch);
         memory_settings::restore_guards(&self.state.memory, &mut batch);
         memory_traits::restore(&self.layout.mappings, &mut batch);
+        if batch.is_empty() { Ok(()) } else { self.stub.run(&batch).map(drop) }
+    }
+
+    fn enter_root(&mut self, stand_ins: &StandIns) -> Result<(), Error> {
+        let mut batch = Batch::new();
+        self.state.folders.enter_root(stand_ins, &mut batch);
         if batch.is_empty() { Ok(()) } else { self.stub.run(&batch).map(drop) }
     }
 
