@@ -184,9 +184,12 @@ impl Tracked {
         let changed = runs::union(&written, &found.changed);
         let unchanged = runs::difference(&self.known(&process.mappings), &changed);
         let wanted = runs::difference(&found.own, &unchanged);
+        let again = runs::intersection(&wanted, &self.sent);
+        let fresh = runs::difference(&wanted, &self.sent);
         for mapping in process.mappings.iter().filter(|m| trackable(m)) {
             let whole = Run { start: mapping.start, end: mapping.end };
-            sender.runs(access, pid, mapping.prot, &runs::within(&wanted, whole))?;
+            sender.runs(access, pid, mapping.prot, &runs::within(&again, whole))?;
+            sender.fresh_runs(access, pid, mapping, &runs::within(&fresh, whole))?;
         }
         self.armed.clone_from(&process.mappings);
         self.sent = found.own;

@@ -1,6 +1,7 @@
 //! Sending the pages of memory: those a process has for itself, and the bytes of shared objects.
 
 use std::io;
+use std::ops::Range;
 
 use roam_sys::memory::{self, MemFile};
 use roam_sys::pagemap::Pagemap;
@@ -83,7 +84,7 @@ impl<'a> Sender<'a> {
             if mapping.shared || mapping.backing == Backing::Jumps {
                 self.untracked(access, pid, mapping)?;
             } else {
-                self.runs(access, pid, mapping.prot, &runs::within(&own, whole(mapping)))?;
+                self.fresh_runs(access, pid, mapping, &runs::within(&own, whole(mapping)))?;
             }
         }
         Ok(())
@@ -101,11 +102,37 @@ impl<'a> Sender<'a> {
         self.runs(access, pid, mapping.prot, &[Run { start: mapping.start, end: mapping.end }])
     }
 
+    /// These runs of pages of a mapping, of which the target has none yet: where it is new memory there, pages
+    /// of zeros are there already (a quarter of a session with a screen).
+    ///
+    /// # Errors
+    /// If they can't be read or taken.
+    pub fn fresh_runs(
+        &mut self,
+        access: &Access,
+        pid: i32,
+        mapping: &Mapping,
+        runs: &[Run],
+    ) -> Result<(), Error> {
+        self.some_runs(access, pid, mapping.prot, runs, mapping.backing == Backing::Anonymous)
+    }
+
     /// These runs of pages.
     ///
     /// # Errors
     /// If they can't be read or taken.
     pub fn runs(&mut self, access: &Access, pid: i32, prot: i32, runs: &[Run]) -> Result<(), Error> {
+        self.some_runs(access, pid, prot, runs, false)
+    }
+
+    fn some_runs(
+        &mut self,
+        access: &Access,
+        pid: i32,
+        prot: i32,
+        runs: &[Run],
+        without_zeros: bool,
+    ) -> Result<(), Error> {
         for run in runs {
             let mut at = run.start;
             while at < run.end {
@@ -119,7 +146,7 @@ impl<'a> Sender<'a> {
                             .step_by(PAGE as usize)
                             .map(|page| Run { start: page, end: page + PAGE })
                             .collect();
-                        self.runs(access, pid, prot, &pages)?;
+                        self.some_runs(access, pid, prot, &pages, without_zeros)?;
                         at += len;
                         continue;
                     }
@@ -131,9 +158,11 @@ impl<'a> Sender<'a> {
                         return Err(Error::system(format!("reading memory of process {pid} at {at:x}"), e));
                     }
                 }
-                self.sink.pages(Space::Process(pid), at, &self.buffer)?;
-                self.stats.pages += len / PAGE;
-                self.stats.bytes += len;
+                if without_zeros {
+                    self.without_zeros(Space::Process(pid), at)?;
+                } else {
+                    self.part(Space::Process(pid), at, 0..len as usize)?;
+                }
                 at += len;
             }
         }
@@ -181,7 +210,7 @@ impl<'a> Sender<'a> {
                         break;
                     }
                 }
-                self.object_part(id, view.offset + (at - view.address))?;
+                self.without_zeros(Space::Object(id), view.offset + (at - view.address))?;
                 at += len;
             }
         }
@@ -209,38 +238,41 @@ impl<'a> Sender<'a> {
                     n => got += n,
                 }
             }
-            self.object_part(id, at)?;
+            self.without_zeros(Space::Object(id), at)?;
             at += part;
         }
         Ok(())
     }
 
-    /// Sends the buffer's pages that are not all zero: a new object is zero anyway.
-    fn object_part(&mut self, id: ObjectId, offset: u64) -> Result<(), Error> {
-        let mut start = None;
-        let pages = self.buffer.len() / PAGE as usize;
-        for page in 0..=pages {
-            let bytes = self.buffer.get(page * PAGE as usize..(page + 1) * PAGE as usize);
-            let wanted = bytes.is_some_and(|b| b.iter().any(|b| *b != 0));
-            match (wanted, start) {
-                (true, None) => start = Some(page),
-                (false, Some(first)) => {
-                    let range = first * PAGE as usize..page * PAGE as usize;
-                    let len = range.len() as u64;
-                    self.sink.pages(
-                        Space::Object(id),
-                        offset + (first as u64) * PAGE,
-                        &self.buffer[range],
-                    )?;
-                    self.stats.pages += len / PAGE;
-                    self.stats.bytes += len;
-                    start = None;
+    /// Sends the buffer's pages that are not all zero, for memory that is new at the target.
+    fn without_zeros(&mut self, space: Space, address: u64) -> Result<(), Error> {
+        let mut start = 0;
+        let mut wanted = false;
+        for at in (0..self.buffer.len()).step_by(PAGE as usize) {
+            let is_wanted = !is_zero(&self.buffer[at..at + PAGE as usize]);
+            if is_wanted != wanted {
+                if wanted {
+                    self.part(space, address, start..at)?;
                 }
-                _ => {}
+                (start, wanted) = (at, is_wanted);
             }
         }
+        if wanted { self.part(space, address, start..self.buffer.len()) } else { Ok(()) }
+    }
+
+    /// Sends a part of the buffer, which begins at this address.
+    fn part(&mut self, space: Space, address: u64, part: Range<usize>) -> Result<(), Error> {
+        let len = part.len() as u64;
+        self.sink.pages(space, address + part.start as u64, &self.buffer[part])?;
+        self.stats.pages += len / PAGE;
+        self.stats.bytes += len;
         Ok(())
     }
+}
+
+/// By whole lines of the cache, which compilers look at with wide registers.
+fn is_zero(page: &[u8]) -> bool {
+    page.chunks_exact(64).all(|line| line.iter().fold(0, |all, byte| all | byte) == 0)
 }
 
 /// Opens a process's page map.
