@@ -6,7 +6,7 @@
 //! always called with a size limit, because a hostile 11-byte message otherwise makes it allocate
 //! without bound.
 
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// The version of all local and peer messages spoken by this build.
 pub const PROTOCOL_VERSION: u16 = 1;
@@ -100,11 +100,19 @@ pub fn encode_section<T: Serialize>(value: &T) -> Result<Vec<u8>, CodecError> {
     bincode::serde::encode_to_vec(value, config()).map_err(|_| CodecError::Oversized)
 }
 
-/// Decodes a section of a file or of a checkpoint, of at most 256 MiB.
+/// As [`encode_section`], behind what is in `room` already.
+///
+/// # Errors
+/// [`CodecError::Oversized`] if the value can't be encoded.
+pub fn append_section<T: Serialize>(value: &T, room: &mut Vec<u8>) -> Result<(), CodecError> {
+    bincode::serde::encode_into_std_write(value, room, config()).map(drop).map_err(|_| CodecError::Oversized)
+}
+
+/// Decodes a section of a file or of a checkpoint, of at most 256 MiB. What it has may lie in `bytes`.
 ///
 /// # Errors
 /// [`CodecError::Malformed`] for anything that is not exactly one `T`.
-pub fn decode_section<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
+pub fn decode_section<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, CodecError> {
     decode_limited::<T, { 256 << 20 }>(bytes)
 }
 
@@ -112,9 +120,10 @@ fn config() -> bincode::config::Configuration {
     bincode::config::standard()
 }
 
-fn decode_limited<T: DeserializeOwned, const LIMIT: usize>(bytes: &[u8]) -> Result<T, CodecError> {
-    let (value, used) = bincode::serde::decode_from_slice::<T, _>(bytes, config().with_limit::<LIMIT>())
-        .map_err(|error| CodecError::Malformed(error.to_string()))?;
+fn decode_limited<'a, T: Deserialize<'a>, const LIMIT: usize>(bytes: &'a [u8]) -> Result<T, CodecError> {
+    let (value, used) =
+        bincode::serde::borrow_decode_from_slice::<T, _>(bytes, config().with_limit::<LIMIT>())
+            .map_err(|error| CodecError::Malformed(error.to_string()))?;
     if used != bytes.len() {
         return Err(CodecError::Malformed(format!("{} bytes left over", bytes.len() - used)));
     }

@@ -78,6 +78,62 @@ pub enum Item {
     },
 }
 
+/// An [`Item`] whose bytes lie elsewhere. In bytes both look the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ItemRef<'a> {
+    /// [`Item::Bytes`].
+    Bytes {
+        /// Of which.
+        part: Part,
+        /// The last piece of this part.
+        last: bool,
+        /// The bytes.
+        #[serde(borrow, with = "serde_bytes")]
+        bytes: &'a [u8],
+    },
+    /// [`Item::Pages`].
+    Pages {
+        /// Of what.
+        place: Place,
+        /// From this address on.
+        address: u64,
+        /// Their content.
+        #[serde(borrow, with = "serde_bytes")]
+        bytes: &'a [u8],
+    },
+    /// [`Item::Forget`].
+    Forget {
+        /// Of what.
+        place: Place,
+        /// From this address on.
+        address: u64,
+        /// So many bytes.
+        len: u64,
+    },
+}
+
+impl Item {
+    /// Without its bytes.
+    #[must_use]
+    pub fn borrow(&self) -> ItemRef<'_> {
+        match *self {
+            Self::Bytes { part, last, ref bytes } => ItemRef::Bytes { part, last, bytes },
+            Self::Pages { place, address, ref bytes } => ItemRef::Pages { place, address, bytes },
+            Self::Forget { place, address, len } => ItemRef::Forget { place, address, len },
+        }
+    }
+}
+
+impl From<ItemRef<'_>> for Item {
+    fn from(item: ItemRef<'_>) -> Self {
+        match item {
+            ItemRef::Bytes { part, last, bytes } => Self::Bytes { part, last, bytes: bytes.to_vec() },
+            ItemRef::Pages { place, address, bytes } => Self::Pages { place, address, bytes: bytes.to_vec() },
+            ItemRef::Forget { place, address, len } => Self::Forget { place, address, len },
+        }
+    }
+}
+
 /// What the target must know before it says yes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Offer {
@@ -157,4 +213,27 @@ pub enum Standing {
     Activated,
     /// Nothing, and nothing will ever run here of this move.
     Nothing,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::{decode_section, encode_section};
+
+    #[test]
+    fn an_item_is_the_same_wherever_its_bytes_lie() {
+        let place = Place::Process(7);
+        for item in [
+            Item::Bytes { part: Part::Layout, last: true, bytes: vec![1; 300] },
+            Item::Pages { place, address: 0x7fff_0000_1000, bytes: vec![9; 4096] },
+            Item::Pages { place: Place::Object(3), address: 0, bytes: vec![] },
+            Item::Forget { place, address: 4096, len: 8192 },
+        ] {
+            let bytes = encode_section(&item).unwrap();
+            assert_eq!(encode_section(&item.borrow()).unwrap(), bytes);
+            let back: ItemRef<'_> = decode_section(&bytes).unwrap();
+            assert_eq!(back, item.borrow());
+            assert_eq!(Item::from(back), item);
+        }
+    }
 }

@@ -8,7 +8,7 @@ use std::io;
 use roam_api::codec::{decode_section, encode_section};
 use roam_api::init::Role;
 use roam_api::keeper::Identity;
-use roam_api::migration::{Item, MAX_PIECE, Part, Place};
+use roam_api::migration::{ItemRef, MAX_PIECE, Part, Place};
 use roam_api::session::SessionSpec;
 use roam_checkpoint::objects::ObjectId;
 use roam_checkpoint::pages::{Layout, PageSink, Space};
@@ -56,7 +56,7 @@ pub trait ItemSink {
     ///
     /// # Errors
     /// If it can't; whoever sends gives up.
-    fn put(&mut self, item: Item) -> io::Result<()>;
+    fn put(&mut self, item: ItemRef<'_>) -> io::Result<()>;
 }
 
 /// Sends a session's parts and pages to a sink of items.
@@ -83,10 +83,10 @@ impl<'a> Outgoing<'a> {
         self.bytes += bytes.len() as u64;
         let mut pieces = bytes.chunks(MAX_PIECE).peekable();
         if pieces.peek().is_none() {
-            return self.sink.put(Item::Bytes { part, last: true, bytes: Vec::new() });
+            return self.sink.put(ItemRef::Bytes { part, last: true, bytes: &[] });
         }
         while let Some(piece) = pieces.next() {
-            self.sink.put(Item::Bytes { part, last: pieces.peek().is_none(), bytes: piece.to_vec() })?;
+            self.sink.put(ItemRef::Bytes { part, last: pieces.peek().is_none(), bytes: piece })?;
         }
         Ok(())
     }
@@ -99,7 +99,7 @@ impl<'a> Outgoing<'a> {
         self.part(part, &encode_section(value).map_err(io::Error::other)?)
     }
 
-    fn put(&mut self, item: Item) -> Result<(), Error> {
+    fn put(&mut self, item: ItemRef<'_>) -> Result<(), Error> {
         self.sink.put(item).map_err(|e| Error::system("sending the session's memory", e))
     }
 }
@@ -127,14 +127,14 @@ impl PageSink for Outgoing<'_> {
         self.bytes += bytes.len() as u64;
         let mut at = address;
         for piece in bytes.chunks(MAX_PIECE) {
-            self.put(Item::Pages { place: place(space), address: at, bytes: piece.to_vec() })?;
+            self.put(ItemRef::Pages { place: place(space), address: at, bytes: piece })?;
             at += piece.len() as u64;
         }
         Ok(())
     }
 
     fn forget(&mut self, space: Space, address: u64, len: u64) -> Result<(), Error> {
-        self.put(Item::Forget { place: place(space), address, len })
+        self.put(ItemRef::Forget { place: place(space), address, len })
     }
 }
 
@@ -155,9 +155,9 @@ impl Incoming {
     ///
     /// # Errors
     /// An item that breaks the rules, or what `memory` answered. The session can't be built then.
-    pub fn take(&mut self, item: Item, memory: &mut dyn PageSink) -> Result<(), Error> {
+    pub fn take(&mut self, item: ItemRef<'_>, memory: &mut dyn PageSink) -> Result<(), Error> {
         match item {
-            Item::Bytes { part, last, bytes } => {
+            ItemRef::Bytes { part, last, bytes } => {
                 let mut whole = match self.partial.take() {
                     None => Vec::new(),
                     Some((begun, whole)) if begun == part => whole,
@@ -168,7 +168,7 @@ impl Incoming {
                 if bytes.len() > MAX_PIECE || whole.len() + bytes.len() > MAX_PART {
                     return Err(Error::Image(format!("{part:?} is too long")));
                 }
-                whole.extend_from_slice(&bytes);
+                whole.extend_from_slice(bytes);
                 if last {
                     self.part(part, &whole, memory)?;
                 } else {
@@ -176,13 +176,13 @@ impl Incoming {
                 }
                 Ok(())
             }
-            Item::Pages { place, address, bytes } => {
+            ItemRef::Pages { place, address, bytes } => {
                 if bytes.len() > MAX_PIECE || !bytes.len().is_multiple_of(4096) || address % 4096 != 0 {
                     return Err(Error::Image("pages of a wrong size or place".into()));
                 }
-                memory.pages(space(place), address, &bytes)
+                memory.pages(space(place), address, bytes)
             }
-            Item::Forget { place, address, len } => memory.forget(space(place), address, len),
+            ItemRef::Forget { place, address, len } => memory.forget(space(place), address, len),
         }
     }
 
@@ -204,6 +204,7 @@ impl Incoming {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use roam_api::migration::Item;
 
     #[derive(Default)]
     struct Memory(Vec<(Space, u64, usize)>);
@@ -222,8 +223,8 @@ mod tests {
     #[derive(Default)]
     struct Items(Vec<Item>);
     impl ItemSink for Items {
-        fn put(&mut self, item: Item) -> io::Result<()> {
-            self.0.push(item);
+        fn put(&mut self, item: ItemRef<'_>) -> io::Result<()> {
+            self.0.push(item.into());
             Ok(())
         }
     }
@@ -238,7 +239,7 @@ mod tests {
         assert_eq!(items.0.len(), 5);
         let (mut incoming, mut memory) = (Incoming::default(), Memory::default());
         for item in items.0 {
-            incoming.take(item, &mut memory).unwrap();
+            incoming.take(item.borrow(), &mut memory).unwrap();
         }
         assert_eq!(incoming.log, log);
         let second = 0x1000 + MAX_PIECE as u64;
@@ -249,10 +250,10 @@ mod tests {
         #[test]
         fn no_item_is_trusted(bytes in proptest::collection::vec(any::<u8>(), 0..100), address: u64, last: bool) {
             let (mut incoming, mut memory) = (Incoming::default(), Memory::default());
-            let odd = Item::Pages { place: Place::Process(1), address, bytes: bytes.clone() };
+            let odd = ItemRef::Pages { place: Place::Process(1), address, bytes: &bytes };
             prop_assert_eq!(incoming.take(odd, &mut memory).is_ok(), bytes.is_empty() && address % 4096 == 0);
             for part in [Part::About, Part::Image] {
-                let _ = incoming.take(Item::Bytes { part, last, bytes: bytes.clone() }, &mut memory);
+                let _ = incoming.take(ItemRef::Bytes { part, last, bytes: &bytes }, &mut memory);
             }
         }
     }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use nix::time::{ClockId, clock_getres, clock_gettime};
 use roam_api::error::{Failure, Outcome};
 use roam_api::init::{Clocks, Request, Role};
-use roam_api::migration::{Item, Part};
+use roam_api::migration::{ItemRef, Part};
 use roam_checkpoint::{Error, Frozen, PageStats, Prepared, Restorer, Tracker, freeze};
 
 use crate::bundle::{About, Incoming, Outgoing};
@@ -158,8 +158,8 @@ impl Arriving {
     ///
     /// # Errors
     /// If it can't be used; the session can't be built then.
-    pub fn take(&mut self, item: Item) -> Result<(), Failure> {
-        if let (Item::Pages { bytes, .. }, Some(most)) = (&item, self.most) {
+    pub fn take(&mut self, item: ItemRef<'_>) -> Result<(), Failure> {
+        if let (ItemRef::Pages { bytes, .. }, Some(most)) = (item, self.most) {
             self.uncounted += bytes.len() as u64;
             // Not more than a part of the limit may come between two looks.
             if self.uncounted > most / 8 {

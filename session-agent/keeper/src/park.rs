@@ -8,13 +8,13 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::{channel, sync_channel};
 use std::time::Instant;
 
 use nix::time::ClockId;
 use roam_api::error::Failure;
 use roam_api::keeper::{Answer, Identity};
-use roam_api::migration::{Item, Part};
+use roam_api::migration::{ItemRef, Part};
 use roam_api::session::{ParkReport, Round, SessionState, WakeReport};
 use roam_checkpoint::{Tracker, check, tracking_supported};
 
@@ -26,12 +26,14 @@ use crate::journal::Entry;
 use crate::keeper::{Keeper, Phase, away, end_pod, failed};
 use crate::live::Live;
 use crate::migration::sender::another_round;
-use crate::parked_file::{self, Reader, Writer};
+use crate::parked_file::{self, Batch, Reader, Writer};
 
 const SLEEPING: &str = "Putting the session to sleep";
 const WAKING: &str = "Waking the session";
-/// Pieces of the file that wait to be used, at most.
-const AT_ONCE: usize = 8;
+/// What is opened of the file at once, in bytes.
+const BATCH: usize = 512 << 10;
+/// So many of these may wait to be used.
+const AT_ONCE: usize = 4;
 
 impl Keeper {
     fn park_key(&self) -> Result<[u8; 32], Failure> {
@@ -191,23 +193,33 @@ fn read(keeper: &Keeper, path: &Path, key: &[u8; 32]) -> Result<(Arriving, f64),
     // While it sleeps, its monotonic clock stands still and its boottime goes on.
     let clocks = clocks_for(about.monotonic_ns, about.boottime_ns.saturating_add(asleep.max(0)))
         .map_err(|e| failed("Reading the clocks", &e))?;
-    let begun = Instant::now();
-    let mut arriving = Arriving::begin(keeper, &about, clocks)?.from_record();
-    let pod_ms = millis(begun);
-    arriving.take(Item::Bytes { part: Part::About, last: true, bytes: reader.about().to_vec() })?;
-    // One thread opens what is sealed, this one fills memory.
+    let about_bytes = reader.about().to_vec();
+    // One thread opens what is sealed, this one makes the pod and fills memory.
     std::thread::scope(|scope| {
-        let (put, items) = sync_channel(AT_ONCE);
+        let (put, batches) = sync_channel(AT_ONCE);
+        let (give_back, used) = channel::<Batch>();
         scope.spawn(move || {
             loop {
-                let item = reader.next_item().transpose();
-                let ended = !matches!(item, Some(Ok(_)));
-                if item.is_some_and(|item| put.send(item).is_err()) || ended {
+                let mut batch = used.try_recv().unwrap_or_default();
+                let batch = reader.fill(&mut batch, BATCH).map(|more| more.then_some(batch));
+                let ended = !matches!(batch, Ok(Some(_)));
+                if batch.transpose().is_some_and(|batch| put.send(batch).is_err()) || ended {
                     return;
                 }
             }
         });
-        items.into_iter().try_for_each(|item| arriving.take(item.map_err(unreadable)?))
-    })?;
-    Ok((arriving, pod_ms))
+        let begun = Instant::now();
+        let mut arriving = Arriving::begin(keeper, &about, clocks)?.from_record();
+        let pod_ms = millis(begun);
+        arriving.take(ItemRef::Bytes { part: Part::About, last: true, bytes: &about_bytes })?;
+        for batch in batches {
+            let batch = batch.map_err(unreadable)?;
+            for item in batch.items() {
+                arriving.take(item.map_err(unreadable)?)?;
+            }
+            // It is filled again, unless all was read.
+            let _ = give_back.send(batch);
+        }
+        Ok((arriving, pod_ms))
+    })
 }

@@ -6,13 +6,14 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::ops::Range;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
-use roam_api::codec::{decode_section, encode_section};
+use roam_api::codec::{append_section, decode_section, encode_section};
 use roam_api::envelope::{self, EnvelopeError, HEADER_LEN, MAX_SEALED, Tail};
-use roam_api::migration::{Item, Part};
+use roam_api::migration::{ItemRef, Part};
 
 use crate::bundle::ItemSink;
 
@@ -87,6 +88,8 @@ pub struct Writer {
     path: PathBuf,
     seal: Seal,
     number: u64,
+    /// Room for the piece that is being sealed.
+    sealed: Vec<u8>,
     /// What the tail will say.
     about: Vec<u8>,
     done: bool,
@@ -112,6 +115,7 @@ impl Writer {
             path: path.into(),
             seal: Seal::new(key, salt),
             number: 0,
+            sealed: Vec::new(),
             about: Vec::new(),
             done: false,
         };
@@ -163,16 +167,37 @@ impl Drop for Writer {
 }
 
 impl ItemSink for Writer {
-    fn put(&mut self, item: Item) -> io::Result<()> {
-        if let Item::Bytes { part: Part::About, bytes, .. } = &item {
+    fn put(&mut self, item: ItemRef<'_>) -> io::Result<()> {
+        if let ItemRef::Bytes { part: Part::About, bytes, .. } = item {
             self.about.extend_from_slice(bytes);
             return Ok(());
         }
-        let mut bytes = encode_section(&item).map_err(io::Error::other)?;
-        self.seal.seal(self.number, &mut bytes)?;
+        self.sealed.clear();
+        append_section(&item, &mut self.sealed).map_err(io::Error::other)?;
+        self.seal.seal(self.number, &mut self.sealed)?;
         self.number += 1;
-        self.file.write_all(&(bytes.len() as u32).to_le_bytes())?;
-        self.file.write_all(&bytes)
+        self.file.write_all(&(self.sealed.len() as u32).to_le_bytes())?;
+        self.file.write_all(&self.sealed)
+    }
+}
+
+/// Pieces of a parked file that were opened together: one at a time would wake whoever waits for them too often. Their
+/// bytes stay where they were opened; used again, it needs no new memory.
+#[derive(Default)]
+pub struct Batch {
+    room: Vec<u8>,
+    pieces: Vec<Range<usize>>,
+}
+
+impl Batch {
+    /// The pieces, in their order.
+    ///
+    /// # Errors
+    /// InvalidData for one that does not decode.
+    pub fn items(&self) -> impl Iterator<Item = io::Result<ItemRef<'_>>> {
+        self.pieces
+            .iter()
+            .map(|piece| decode_section(&self.room[piece.clone()]).map_err(|e| broken(e.into())))
     }
 }
 
@@ -182,7 +207,6 @@ pub struct Reader {
     seal: Seal,
     tail: Tail,
     number: u64,
-    sealed: Vec<u8>,
 }
 
 fn broken(error: EnvelopeError) -> io::Error {
@@ -210,7 +234,7 @@ impl Reader {
         let seal = Seal::new(key, salt);
         let tail = Self::tail(&mut file, &seal)?;
         file.seek(SeekFrom::Start(HEADER_LEN as u64))?;
-        Ok(Self { file, seal, tail, number: 0, sealed: Vec::new() })
+        Ok(Self { file, seal, tail, number: 0 })
     }
 
     fn tail(file: &mut BufReader<File>, seal: &Seal) -> io::Result<Tail> {
@@ -240,30 +264,35 @@ impl Reader {
         &self.tail.about
     }
 
-    /// The next piece; none at the proper end.
+    /// Puts the next pieces into a batch: at least one, until they have `enough` bytes. False at the proper end.
     ///
     /// # Errors
     /// InvalidData with a reason.
-    pub fn next_item(&mut self) -> io::Result<Option<Item>> {
-        if self.number == self.tail.chunks {
-            return Ok(None);
+    pub fn fill(&mut self, batch: &mut Batch, enough: usize) -> io::Result<bool> {
+        batch.pieces.clear();
+        let mut used = 0;
+        while used < enough && self.number < self.tail.chunks {
+            let mut len = [0; 4];
+            exactly(&mut self.file, &mut len, EnvelopeError::Truncated)?;
+            let end = used + envelope::sealed_len(len).map_err(broken)?;
+            if batch.room.len() < end {
+                batch.room.resize(end, 0);
+            }
+            let sealed = &mut batch.room[used..end];
+            exactly(&mut self.file, sealed, EnvelopeError::Truncated)?;
+            let plain = self.seal.open(self.number, sealed).ok_or_else(|| broken(EnvelopeError::Damaged))?;
+            batch.pieces.push(used..used + plain.len());
+            self.number += 1;
+            used = end;
         }
-        let mut len = [0; 4];
-        exactly(&mut self.file, &mut len, EnvelopeError::Truncated)?;
-        let len = envelope::sealed_len(len).map_err(broken)?;
-        self.sealed.resize(len, 0);
-        exactly(&mut self.file, &mut self.sealed, EnvelopeError::Truncated)?;
-        let plain = self.seal.open(self.number, &mut self.sealed);
-        let plain = plain.ok_or_else(|| broken(EnvelopeError::Damaged))?;
-        self.number += 1;
-        decode_section(plain).map(Some).map_err(|e| broken(e.into()))
+        Ok(!batch.pieces.is_empty())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use roam_api::migration::{MAX_PIECE, Place};
+    use roam_api::migration::{Item, MAX_PIECE, Place};
 
     fn items() -> Vec<Item> {
         let part = |part, bytes: &[u8]| Item::Bytes { part, last: true, bytes: bytes.to_vec() };
@@ -278,8 +307,11 @@ mod tests {
     fn read(path: &Path, key: &[u8; 32]) -> io::Result<Vec<Item>> {
         let mut reader = Reader::open(path, key)?;
         let mut list = vec![Item::Bytes { part: Part::About, last: true, bytes: reader.about().to_vec() }];
-        while let Some(item) = reader.next_item()? {
-            list.push(item);
+        let mut batch = Batch::default();
+        while reader.fill(&mut batch, MAX_PIECE)? {
+            for item in batch.items() {
+                list.push(item?.into());
+            }
         }
         Ok(list)
     }
@@ -292,7 +324,7 @@ mod tests {
         let path = dir.path().join("file");
         let mut writer = Writer::create(&path, &key).unwrap();
         for item in items() {
-            writer.put(item).unwrap();
+            writer.put(item.borrow()).unwrap();
         }
         writer.finish().unwrap();
         assert_eq!(read(&path, &key).unwrap(), items());
@@ -325,7 +357,7 @@ mod tests {
     fn an_unfinished_file_leaves_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let mut writer = Writer::create(&dir.path().join("file"), &[0; 32]).unwrap();
-        writer.put(items().remove(0)).unwrap();
+        writer.put(items()[0].borrow()).unwrap();
         drop(writer);
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
     }

@@ -51,6 +51,9 @@ impl Restorer {
                 );
             }
             if !batch.is_empty() {
+                if !before.is_empty() {
+                    self.in_pieces.insert(process.node.pid);
+                }
                 self.stub(process.node.pid)?.run(&batch)?;
             }
             let attachments = sysv::attachments(&process.mappings, is_segment);
@@ -100,6 +103,9 @@ impl Restorer {
     /// lie in neighbouring pieces that the kernel does not join once both have pages, and mremap(2)
     /// refuses to work across pieces.
     pub(super) fn rejoin(&mut self, pid: i32, mappings: &[Mapping]) -> Result<(), Error> {
+        if !self.in_pieces.contains(&pid) {
+            return Ok(());
+        }
         let io = |e| Error::system(format!("joining memory of process {pid}"), e);
         let host = self.stub(pid)?.host;
         let areas = roam_sys::procfs::maps::read(host).map_err(io)?;
@@ -121,16 +127,22 @@ impl Restorer {
             self.map_one(m, &mut batch);
             self.stub(pid)?.run(&batch)?;
             for (address, bytes) in pages {
-                self.write_private(pid, address, &bytes).map_err(io)?;
+                self.write_private(pid, address, &bytes, m.prot & libc::PROT_WRITE != 0).map_err(io)?;
             }
         }
         Ok(())
     }
 
     /// Fills private memory, also where the program itself may not write.
-    pub(super) fn write_private(&mut self, pid: i32, address: u64, bytes: &[u8]) -> std::io::Result<()> {
+    pub(super) fn write_private(
+        &mut self,
+        pid: i32,
+        address: u64,
+        bytes: &[u8],
+        writable: bool,
+    ) -> std::io::Result<()> {
         let host = self.stubs.get(&pid).ok_or(std::io::ErrorKind::NotFound)?.host;
-        if memory::write(host, address, bytes).is_ok() {
+        if writable && memory::write(host, address, bytes).is_ok() {
             return Ok(());
         }
         match self.files_of_memory.entry(pid) {
@@ -140,20 +152,23 @@ impl Restorer {
         .write(address, bytes)
     }
 
-    pub(super) fn is_mapped(&self, pid: i32, address: u64, len: u64) -> bool {
-        let Some(process) = self.layout.processes.iter().find(|p| p.node.pid == pid) else { return false };
-        let mut at = address;
+    /// Whether the program may write to all of this range; none if a part is not mapped.
+    pub(super) fn mapped(&self, pid: i32, address: u64, len: u64) -> Option<bool> {
+        let process = self.layout.processes.iter().find(|p| p.node.pid == pid)?;
+        let end = address.checked_add(len)?;
+        let (mut at, mut writable) = (address, true);
         let first = process.mappings.partition_point(|m| m.end <= address);
         for m in &process.mappings[first..] {
             if m.start > at {
-                return false;
+                return None;
             }
             at = m.end;
-            if at >= address + len {
-                return true;
+            writable &= m.prot & libc::PROT_WRITE != 0;
+            if at >= end {
+                return Some(writable);
             }
         }
-        false
+        None
     }
 }
 

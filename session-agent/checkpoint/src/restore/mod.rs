@@ -69,6 +69,8 @@ pub struct Restorer {
     /// Files of the last layout that are not here.
     absent: HashSet<MappedFile>,
     wanting: Vec<Refusal>,
+    /// Processes whose mappings came in several rounds, so that one may lie in pieces.
+    in_pieces: HashSet<i32>,
     channel: Option<(OwnedFd, i32)>,
 }
 
@@ -94,6 +96,7 @@ impl Restorer {
             may_want: false,
             absent: HashSet::new(),
             wanting: Vec::new(),
+            in_pieces: HashSet::new(),
             channel: None,
         })
     }
@@ -334,6 +337,10 @@ fn widen_table(stub: &mut Stub) -> Result<(), Error> {
 
 impl PageSink for Restorer {
     fn layout(&mut self, layout: &Layout) -> Result<(), Error> {
+        // A session that idles has the same in all rounds.
+        if *layout == self.layout {
+            return Ok(());
+        }
         place::validate(layout).map_err(Error::Image)?;
         let absent = self.absent_files(layout)?;
         let nodes: Vec<Node> = layout.processes.iter().map(|p| p.node).collect();
@@ -352,10 +359,10 @@ impl PageSink for Restorer {
     fn pages(&mut self, space: Space, address: u64, bytes: &[u8]) -> Result<(), Error> {
         match space {
             Space::Process(pid) => {
-                if !self.is_mapped(pid, address, bytes.len() as u64) {
+                let Some(writable) = self.mapped(pid, address, bytes.len() as u64) else {
                     return Err(Error::Image(format!("pages for nowhere: process {pid}, {address:x}")));
-                }
-                self.write_private(pid, address, bytes)
+                };
+                self.write_private(pid, address, bytes, writable)
                     .map_err(|e| Error::system(format!("filling memory of process {pid} at {address:x}"), e))
             }
             Space::Object(ObjectId(id)) => {
@@ -379,7 +386,7 @@ impl PageSink for Restorer {
     fn forget(&mut self, space: Space, address: u64, len: u64) -> Result<(), Error> {
         match space {
             Space::Process(pid) => {
-                if !self.is_mapped(pid, address, len) || len == 0 {
+                if self.mapped(pid, address, len).is_none() || len == 0 {
                     return Err(Error::Image(format!("nothing to forget in process {pid} at {address:x}")));
                 }
                 let mut batch = Batch::new();

@@ -86,7 +86,7 @@ fn engine_part(
                 }
                 Err(failure) => Report::CanNot(failure),
             },
-            Work::Take(item) => match arriving.as_mut().map(|a| a.take(item)) {
+            Work::Take(item) => match arriving.as_mut().map(|a| a.take(item.borrow())) {
                 Some(Err(failure)) => {
                     arriving = None;
                     Report::Failed(failure)

@@ -8,7 +8,7 @@ use roam_api::codec::encode_section;
 use roam_api::error::{Failure, Outcome};
 use roam_api::init::Request;
 use roam_api::keeper::LaneSecret;
-use roam_api::migration::{Item, Offer, ToSource, ToTarget};
+use roam_api::migration::{ItemRef, Offer, ToSource, ToTarget};
 use roam_api::session::{MoveProgress, MoveReport, MoveStage, Round, SessionState};
 use roam_checkpoint::{LockPlace, Tracker, check, freeze, tracking_supported};
 use tokio::sync::{mpsc, oneshot};
@@ -81,8 +81,8 @@ struct Copied {
 struct LaneSink(mpsc::Sender<ToTarget>);
 
 impl ItemSink for LaneSink {
-    fn put(&mut self, item: Item) -> std::io::Result<()> {
-        self.0.blocking_send(ToTarget::Item(item)).map_err(|_| std::io::ErrorKind::BrokenPipe.into())
+    fn put(&mut self, item: ItemRef<'_>) -> std::io::Result<()> {
+        self.0.blocking_send(ToTarget::Item(item.into())).map_err(|_| std::io::ErrorKind::BrokenPipe.into())
     }
 }
 
