@@ -23,6 +23,7 @@ use crate::kinds::locks::{self, Place};
 use crate::kinds::memory;
 use crate::kinds::memory_send::{Access, Sender};
 use crate::kinds::memory_settings;
+use crate::kinds::namespaces::{self, Finder, Inside};
 use crate::kinds::private_files;
 use crate::kinds::process::{self, ProcessState};
 use crate::kinds::sharing;
@@ -102,9 +103,9 @@ fn look(pod: &dyn Pod, externals: &dyn Externals) -> Result<Vec<Refusal>, Error>
             refuse("it lives in a pid namespace of its own", APART);
             continue;
         }
-        let namespaces = sharing::own_namespaces(host, pod.init());
-        if !namespaces.is_empty() {
-            refuse(&format!("it made namespaces of its own ({})", namespaces.join(", ")), APART);
+        let apart = namespaces::not_carried(host, pod.init());
+        if !apart.is_empty() {
+            refuse(&format!("it made namespaces of its own ({})", apart.join(", ")), APART);
             continue;
         }
         if roam_sys::procfs::threads(host).is_ok_and(|threads| threads.len() > 1)
@@ -140,13 +141,30 @@ fn look(pod: &dyn Pod, externals: &dyn Externals) -> Result<Vec<Refusal>, Error>
         }
     }
     refusals.append(&mut builder.refusals);
+    refusals.extend(builder.namespaces.refusals());
+    let mut inside = builder.namespaces.look_inside(pod, true)?;
+    refusals.append(&mut inside.refusals);
     refusals.extend(sharing::between_processes(&holders));
-    refusals.extend(descriptors::check(&holders, pod, externals)?);
+    refusals.extend(descriptors::check(&holders, pod, &inside, externals)?);
     Ok(refusals)
 }
 
 /// What of a frozen process came up since the check.
 fn apart(process: &FrozenProcess, pod: &dyn Pod) -> Option<Refusal> {
+    let refuse = |reason: String, remedy: &str| Refusal {
+        process: process.name.clone(),
+        pid: process.node.pid as u32,
+        what: "the process itself".to_owned(),
+        reason,
+        remedy: remedy.to_owned(),
+    };
+    let own = namespaces::not_carried(process.host, pod.init());
+    if !own.is_empty() {
+        return Some(refuse(format!("it made namespaces of its own ({})", own.join(", ")), APART));
+    }
+    if process.threads.iter().any(|t| namespaces::is_apart(process.host, t.tracee.tid())) {
+        return Some(refuse("a thread is in other namespaces than its process".to_owned(), APART));
+    }
     let init = status::read(pod.init().as_raw()).ok()?;
     // Every thread has a tracer now, which is this engine.
     let status =
@@ -223,13 +241,15 @@ impl Frozen {
         })?;
         let holders =
             self.living().map(|p| holder(p.host, p.node.pid, &p.name)).collect::<Result<Vec<_>, _>>()?;
+        let (finder, inside) = self.look_inside(pod)?;
         let mut refusals = sharing::between_processes(&holders);
         refusals.extend(self.living().filter_map(|process| apart(process, pod)));
+        refusals.extend(finder.refusals().into_iter().chain(inside.refusals.iter().cloned()));
         if !refusals.is_empty() {
             return Err(Error::Refused(refusals));
         }
         let private = private_files::capture(pod, objects)?;
-        let (ipc, unattached, helper) = match self.living().next() {
+        let (ipc, unattached, helper) = match self.living().find(|p| finder.places(p.node.pid).ipc == 0) {
             Some(first) => {
                 let _raised = Raised::take(first.host, &[libc::RLIMIT_NOFILE]);
                 let (asked, done) = ask_alone(first, ipc::ask)?;
@@ -239,7 +259,7 @@ impl Frozen {
         };
         self.helper = helper;
         // Descriptors before memory: they know the true size of the objects that are mapped as well.
-        let descriptors = descriptors::capture(&holders, pod, externals, objects)?;
+        let descriptors = descriptors::capture(&holders, pod, &inside, externals, objects)?;
         let mut builder = memory::Builder::new(pod, objects);
         for process in &self.processes {
             builder.add(process.host, &process.name, process.node)?;
@@ -250,8 +270,10 @@ impl Frozen {
         let (mut layout, mut views) = builder.finish();
         views.extend(unattached);
         layout.private = private;
-        let mut processes =
-            self.living().map(|p| capture_process(self, p, &layout, pod)).collect::<Result<Vec<_>, _>>()?;
+        let mut processes = self
+            .living()
+            .map(|p| capture_process(self, p, &layout, pod, &finder))
+            .collect::<Result<Vec<_>, _>>()?;
         let (filters, odd) = filters::collect(pod, &self.processes, &mut processes);
         if !odd.is_empty() {
             let odd = self.living().filter(|p| odd.contains(&p.node.pid));
@@ -264,7 +286,20 @@ impl Frozen {
         self.objects = std::mem::take(objects);
         self.views = views;
         let clocks = clocks(pod)?;
-        Ok(Image { layout, processes, descriptors, filters, ipc, clocks })
+        let namespaces = inside.namespaces;
+        Ok(Image { layout, processes, descriptors, filters, namespaces, ipc, clocks })
+    }
+
+    /// The namespaces of the processes, and what is in them.
+    fn look_inside(&self, pod: &dyn Pod) -> Result<(Finder, Inside), Error> {
+        let mut finder = Finder::new(pod);
+        for process in self.living() {
+            finder
+                .add(process.host, process.node.pid, &process.name)
+                .map_err(|e| Error::system(format!("looking at the namespaces of {}", process.name), e))?;
+        }
+        let inside = finder.look_inside(pod, false)?;
+        Ok((finder, inside))
     }
 
     /// Whether the parent of a stopped process has been told, which only it can ask.
@@ -448,6 +483,7 @@ fn capture_process(
     process: &FrozenProcess,
     layout: &Layout,
     pod: &dyn Pod,
+    finder: &Finder,
 ) -> Result<ProcessState, Error> {
     let pid = process.node.pid;
     let inject = |e| inject_error(pid, e);
@@ -478,6 +514,7 @@ fn capture_process(
                 &process.threads[0],
                 &borrowed.kept(),
                 &frozen.waits,
+                finder.places(pid).user,
                 (&of_leader, &done),
             )?];
             for thread in &process.threads[1..] {
@@ -487,10 +524,12 @@ fn capture_process(
                 let ran = borrowed.run(area, &batch).map_err(inject);
                 let kept = borrowed.kept();
                 borrowed.give_back().map_err(io)?;
-                states.push(threads::capture(process, thread, &kept, &frozen.waits, (&asked, &ran?))?);
+                let answers = (&asked, &ran?);
+                let user = finder.places(pid).user;
+                states.push(threads::capture(process, thread, &kept, &frozen.waits, user, answers)?);
             }
-            let folders = folders_of(process, pod)?;
-            process::capture(process, states, layout, memory, folders, &asked, &done)
+            let surroundings = (folders_of(process, pod)?, finder.places(pid));
+            process::capture(process, states, layout, memory, surroundings, &asked, &done)
         })();
         borrowed.remove(area).map_err(inject)?;
         answers

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::content::Content;
 use crate::error::Error;
 use crate::kinds::memory_traits::Traits;
+use crate::kinds::namespaces::User;
 use crate::kinds::private_files::PrivateFile;
 use crate::kinds::tree::Node;
 use crate::objects::{Object, ObjectId};
@@ -106,6 +107,8 @@ pub struct Layout {
     pub objects: Vec<Object>,
     /// The files of the pod's own folders; known when the session is frozen.
     pub private: Vec<PrivateFile>,
+    /// User namespaces below the pod's, each after the one above it.
+    pub users: Vec<User>,
 }
 
 /// What a round of pages was like.

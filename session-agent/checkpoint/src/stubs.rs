@@ -5,6 +5,7 @@ use std::os::fd::BorrowedFd;
 use roam_sys::batch::{Batch, Done};
 
 use crate::error::Error;
+use crate::kinds::namespaces::Id;
 
 /// The processes of a pod under restore. Until a kind of descriptors splits them, all of them share
 /// one descriptor table, so that what one makes the others have.
@@ -18,6 +19,14 @@ pub trait Stubs {
     /// # Errors
     /// A call that had to succeed and did not, or a stub that died.
     fn run(&mut self, pid: i32, batch: &Batch) -> Result<Done, Error>;
+
+    /// The stub with which others can enter a namespace that a program had made.
+    ///
+    /// # Errors
+    /// If there is none.
+    fn sentry(&self, namespace: Id) -> Result<i32, Error> {
+        Err(Error::Image(format!("there is no namespace {namespace}")))
+    }
 
     /// Brings a descriptor of the keeper into the shared table; returns its number there (close-on-exec).
     ///

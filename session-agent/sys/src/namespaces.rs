@@ -4,7 +4,7 @@
 //! a lock whose owner does not exist in it.
 
 use std::io;
-use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::sched::CloneFlags;
 use nix::unistd::Pid;
@@ -90,6 +90,42 @@ pub fn socket_diag() -> io::Result<OwnedFd> {
     }
     // SAFETY: made just now, owned by nobody else.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Asks a namespace, or a socket, for a namespace that belongs to it.
+fn related(fd: BorrowedFd<'_>, request: libc::c_ulong) -> io::Result<OwnedFd> {
+    // SAFETY: these requests take no argument and return a new descriptor.
+    let found = unsafe { libc::ioctl(fd.as_raw_fd(), request) };
+    if found < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: made just now, owned by nobody else.
+    Ok(unsafe { OwnedFd::from_raw_fd(found) })
+}
+
+/// The user namespace that owns a namespace, whose descriptor this is; of a user namespace, its parent
+/// (NS_GET_USERNS).
+///
+/// # Errors
+/// EPERM if it is not below this process's own.
+pub fn owner(namespace: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    related(namespace, 0xb701)
+}
+
+/// The parent of a pid or user namespace (NS_GET_PARENT).
+///
+/// # Errors
+/// EPERM if it is not below this process's own.
+pub fn parent(namespace: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    related(namespace, 0xb702)
+}
+
+/// The network namespace of a socket (SIOCGSKNS).
+///
+/// # Errors
+/// EPERM if this process has no rights over it.
+pub fn of_socket(socket: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    related(socket, 0x894c)
 }
 
 /// The credentials of the process at the other end of a unix socket.

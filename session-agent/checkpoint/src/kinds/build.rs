@@ -7,9 +7,10 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use roam_sys::batch::{Arg, Batch, Done};
+use roam_sys::batch::{Arg, Batch, Done, RetOf};
 
 use super::descriptors::{Descriptors, OpenFile};
+use super::namespaces::Id;
 use super::open_file::{FileId, Kind};
 use super::terminal::Masters;
 use crate::error::Error;
@@ -76,7 +77,41 @@ impl EpollEntry {
     }
 }
 
+/// How to make a socket in a network that a program had made.
+pub struct WayInto(Option<i32>);
+
+impl WayInto {
+    /// Adds a call that is to be made there, with the way there and back.
+    pub fn there(&self, batch: &mut Batch, call: impl FnOnce(&mut Batch) -> RetOf) -> RetOf {
+        const DOING: &str = "going to another network";
+        let Some(sentry) = self.0 else { return call(batch) };
+        let open = |batch: &mut Batch, path: String| {
+            let path = batch.c_string(path.as_bytes());
+            let open = [libc::AT_FDCWD.into(), path.into(), (libc::O_RDONLY | libc::O_CLOEXEC).into()];
+            batch.must(DOING, libc::SYS_openat, &open)
+        };
+        let enter = |batch: &mut Batch, net: RetOf| {
+            batch.must(DOING, libc::SYS_setns, &[net.into(), libc::CLONE_NEWNET.into()]);
+            batch.must(DOING, libc::SYS_close, &[net.into()]);
+        };
+        let home = open(batch, "/proc/self/ns/net".to_owned());
+        let net = open(batch, format!("/proc/{sentry}/ns/net"));
+        enter(batch, net);
+        let ret = call(batch);
+        enter(batch, home);
+        ret
+    }
+}
+
 impl<'a> Build<'a> {
+    /// The way into a network; 0 is the pod's own.
+    ///
+    /// # Errors
+    /// If the image has no such network.
+    pub fn way_into(&self, net: Id) -> Result<WayInto, Error> {
+        if net == 0 { Ok(WayInto(None)) } else { self.stubs.sentry(net).map(|pid| WayInto(Some(pid))) }
+    }
+
     /// Finds room in the shared table.
     ///
     /// # Errors

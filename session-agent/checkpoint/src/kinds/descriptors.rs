@@ -25,8 +25,10 @@ use super::external;
 use super::gather::{Capture, Known, gather};
 use super::locks::{self, Held, Owner};
 use super::message_queue;
+use super::namespaces::Inside;
 use super::open_file::{FileId, Kind, Look, Stop};
 use super::regular;
+use super::unix::is_unix;
 use super::unix_queue;
 use crate::error::Error;
 use crate::objects::{ObjectSlots, Objects};
@@ -108,16 +110,22 @@ pub struct Entry {
 ///
 /// # Errors
 /// If /proc can't be read.
-pub fn check(holders: &[Holder], pod: &dyn Pod, externals: &dyn Externals) -> Result<Vec<Refusal>, Error> {
+pub fn check(
+    holders: &[Holder],
+    pod: &dyn Pod,
+    inside: &Inside,
+    externals: &dyn Externals,
+) -> Result<Vec<Refusal>, Error> {
     let mut refusals = shared_tables(holders)?;
-    let known = gather(holders, pod, externals, true)?;
+    let known = gather(holders, pod, inside, externals, true)?;
     refusals.extend(message_queue::check_named(&known)?);
     for (look, external) in known.looks.iter().zip(&known.externals) {
         if external.is_some() {
             continue;
         }
         let lease = look.info.locks.iter().find_map(|l| Held::of(l).err());
-        match lease.map_or_else(|| Kind::check(look, &known), Err) {
+        let first = lease.map_or_else(|| in_other_network(look, &known), Err);
+        match first.and_then(|()| Kind::check(look, &known)) {
             Ok(()) => {}
             Err(Stop::Cannot { reason, remedy }) => refusals.push(refusal(&known, look, reason, remedy)),
             Err(Stop::Failed(e)) => return Err(e),
@@ -133,11 +141,12 @@ pub fn check(holders: &[Holder], pod: &dyn Pod, externals: &dyn Externals) -> Re
 pub fn capture(
     holders: &[Holder],
     pod: &dyn Pod,
+    inside: &Inside,
     externals: &dyn Externals,
     objects: &mut Objects,
 ) -> Result<Descriptors, Error> {
     let mut refusals = shared_tables(holders)?;
-    let mut known = gather(holders, pod, externals, false)?;
+    let mut known = gather(holders, pod, inside, externals, false)?;
     let unix_queues = unix_queue::peek_all(&mut known, externals)?;
     let mut at = Capture::new(known, objects, unix_queues);
     let (queues, inodes) = message_queue::capture_all(&at.known)?;
@@ -147,7 +156,7 @@ pub fn capture(
         let look = Rc::clone(&at.known.looks[id]);
         let kind = match &at.known.externals[id] {
             Some(name) => Ok(Kind::External(external::State(name.clone()))),
-            None => Kind::capture(&look, &mut at),
+            None => in_other_network(&look, &at.known).and_then(|()| Kind::capture(&look, &mut at)),
         };
         match kind {
             Ok(kind) => {
@@ -186,6 +195,15 @@ pub fn capture(
         tables.push(Table { pid: holder.pid, name: holder.name.clone(), entries, locks: of_process });
     }
     Ok(Descriptors { files, tables, queues })
+}
+
+/// In a network that a program made, only unix sockets are carried.
+fn in_other_network(look: &Look, known: &Known<'_>) -> Result<(), Stop> {
+    if look.file_type() != libc::S_IFSOCK || look.is_place() || is_unix(look) || known.net_of(look)? == 0 {
+        return Ok(());
+    }
+    let remedy = "Close the socket in the program, then try again.";
+    Err(Stop::cannot("it is a network socket in a network namespace that the program made", remedy))
 }
 
 /// Says which open files this machine does not have as the image needs them. Nothing is made.

@@ -16,7 +16,8 @@ use roam_sys::procfs::fdinfo::{FdInfo, Lock};
 use roam_sys::unix_diag::UnixSocket;
 
 use super::descriptors::Holder;
-use super::open_file::{FileId, Look};
+use super::namespaces::{Id, Inside};
+use super::open_file::{FileId, Look, Stop};
 use super::unix::Message;
 use crate::error::Error;
 use crate::objects::Objects;
@@ -47,6 +48,8 @@ pub struct Known<'a> {
     pub externals: Vec<Option<ExternalName>>,
     /// The descriptors of each process.
     pub tables: Vec<Vec<Entry>>,
+    /// What is in the namespaces that programs made.
+    pub inside: &'a Inside,
     /// The pod's file tree.
     pub root: OwnedFd,
     alike: HashMap<(u64, u64, i64, i32, String), Vec<FileId>>,
@@ -114,6 +117,7 @@ impl<'a> Capture<'a> {
 pub fn gather<'a>(
     holders: &'a [Holder],
     pod: &'a dyn Pod,
+    inside: &'a Inside,
     externals: &dyn Externals,
     running: bool,
 ) -> Result<Known<'a>, Error> {
@@ -122,6 +126,7 @@ pub fn gather<'a>(
     let mut known = Known {
         holders,
         pod,
+        inside,
         looks: Vec::new(),
         externals: Vec::new(),
         tables: Vec::with_capacity(holders.len()),
@@ -269,14 +274,28 @@ impl Known<'_> {
         read_info(dir.as_fd(), file.as_raw_fd(), &mut Vec::new())
     }
 
-    /// The pod's unix sockets by inode, asked for once.
+    /// The network that a socket is of.
+    ///
+    /// # Errors
+    /// If it is none of the session's.
+    pub fn net_of(&self, look: &Look) -> Result<Id, Stop> {
+        self.inside.net_of(look.file.as_fd()).map_err(|_| {
+            let remedy = "Close the socket in the program, then try again.";
+            Stop::cannot("it is a socket of a network namespace that no process is in", remedy)
+        })
+    }
+
+    /// The session's unix sockets by inode, asked for once.
     ///
     /// # Errors
     /// If the kernel does not say.
     pub fn unix_sockets(&self) -> Result<&HashMap<u64, UnixSocket>, Error> {
         if self.unix_sockets.get().is_none() {
-            let sockets = roam_sys::unix_diag::dump(self.pod.socket_diag())
-                .map_err(|e| Error::system("listing the pod's unix sockets", e))?;
+            let failed = |e| Error::system("listing the pod's unix sockets", e);
+            let mut sockets = roam_sys::unix_diag::dump(self.pod.socket_diag()).map_err(failed)?;
+            for (_, diag) in &self.inside.nets {
+                sockets.extend(roam_sys::unix_diag::dump(diag.as_fd()).map_err(failed)?);
+            }
             let _ = self.unix_sockets.set(sockets);
         }
         Ok(self.unix_sockets.get().expect("just set"))

@@ -3,6 +3,9 @@
 //!
 //! It has roam-init's rights over the pod, belongs to nobody in the session, and ends with this value.
 
+use std::path::Path;
+use std::time::{Duration, Instant};
+
 use roam_sys::batch::{Batch, Done};
 
 use crate::error::Error;
@@ -11,6 +14,8 @@ use crate::restore::stub::Stub;
 
 /// Where its interpreter lies: it has nothing else in its memory.
 const PLACE: u64 = 0x6000_0000_0000;
+/// How long roam-init may take to reap it.
+const REAPED: Duration = Duration::from_secs(2);
 
 /// The process.
 #[derive(Debug)]
@@ -45,5 +50,10 @@ impl Drop for Helper {
     fn drop(&mut self) {
         self.0.kill();
         crate::freeze::await_end(self.0.host);
+        // Until roam-init has taken note it would be seen as one of the session's.
+        let deadline = Instant::now() + REAPED;
+        while Path::new(&format!("/proc/{}", self.0.host)).exists() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_micros(100));
+        }
     }
 }

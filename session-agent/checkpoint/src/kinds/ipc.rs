@@ -33,6 +33,17 @@ pub struct Ipc {
 /// The question for the lists, to be asked in a process of the pod: they are of the asker's namespace.
 pub struct Asked([(Data, RetOf); 3]);
 
+impl Asked {
+    /// The lists: shared memory, semaphores, message queues.
+    #[must_use]
+    pub fn texts(&self, done: &Done) -> [String; 3] {
+        self.0.map(|(text, got)| {
+            let len = usize::try_from(done.ret(got)).unwrap_or(0);
+            String::from_utf8_lossy(&done.bytes(text)[..len]).into_owned()
+        })
+    }
+}
+
 /// Adds the question to a batch.
 pub fn ask(batch: &mut Batch) -> Asked {
     Asked(["/proc/sysvipc/shm", "/proc/sysvipc/sem", "/proc/sysvipc/msg"].map(|path| {
@@ -61,10 +72,7 @@ pub fn capture(
     pod: &dyn Pod,
     objects: &mut Objects,
 ) -> Result<(Ipc, ObjectViews, Option<Helper>), Error> {
-    let [segments, sets, queues] = asked.0.map(|(text, got)| {
-        let len = usize::try_from(done.ret(got)).unwrap_or(0);
-        String::from_utf8_lossy(&done.bytes(text)[..len]).into_owned()
-    });
+    let [segments, sets, queues] = asked.texts(done);
     let unattached = sysv::register(&segments, objects);
     let (sets, queues) = (semaphores::parse(&sets), messages::parse(&queues));
     let mut views = ObjectViews::new();

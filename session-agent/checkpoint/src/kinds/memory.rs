@@ -24,6 +24,7 @@ use crate::error::Error;
 use crate::kinds::mapped_file::{self, Source};
 use crate::kinds::memory_file;
 use crate::kinds::memory_traits::Traits;
+use crate::kinds::namespaces::{self, Finder};
 use crate::kinds::private_files;
 use crate::kinds::sysv;
 use crate::kinds::tree::Node;
@@ -41,6 +42,8 @@ pub struct Builder<'a> {
     by_path: HashMap<Vec<u8>, (MapsName, u32)>,
     processes: Vec<ProcessLayout>,
     private: Vec<PathBuf>,
+    /// The namespaces that they are in.
+    pub namespaces: Finder,
     /// What can't be carried.
     pub refusals: Vec<Refusal>,
     /// Where each object is mapped, for reading it.
@@ -79,6 +82,7 @@ impl<'a> Builder<'a> {
             by_path: HashMap::new(),
             processes: Vec::new(),
             private: private_folders,
+            namespaces: Finder::new(pod),
             refusals: Vec::new(),
             seen_at: HashMap::new(),
             measured: HashSet::new(),
@@ -95,6 +99,11 @@ impl<'a> Builder<'a> {
         } else {
             smaps::read(host).map_err(|e| Error::system(format!("reading the memory map of {name}"), e))?
         };
+        if node.ended.is_none()
+            && let Err(error) = self.namespaces.add(host, node.pid, name)
+        {
+            self.refusals.push(namespaces::unseen(node.pid, name, &error));
+        }
         let (areas, details): (Vec<Area>, Vec<smaps::Details>) = areas.into_iter().unzip();
         let source = Source::new(host, &areas);
         let mut head = [0u8; 64];
@@ -284,6 +293,7 @@ impl<'a> Builder<'a> {
             files: self.files,
             objects: self.objects.image(),
             private: Vec::new(),
+            users: self.namespaces.users(),
         };
         (layout, self.seen_at)
     }

@@ -1,6 +1,7 @@
 //! One file per kernel object: its state, how it is captured, how it is made anew, its tests.
 
 mod build;
+pub mod capabilities;
 mod clock;
 pub mod descriptors;
 pub mod device;
@@ -28,6 +29,7 @@ pub mod memory_settings;
 pub mod memory_traits;
 pub mod message_queue;
 pub mod messages;
+pub mod namespaces;
 pub mod netlink;
 pub mod open_file;
 mod paths;

@@ -9,6 +9,7 @@ use crate::error::Error;
 use crate::freeze::FrozenProcess;
 use crate::kinds::folders::{Folders, StandIns};
 use crate::kinds::memory_settings::MemorySettings;
+use crate::kinds::namespaces::Places;
 use crate::kinds::signals::{self, Action, Pending};
 use crate::kinds::threads::ThreadState;
 use crate::kinds::timers::{self, Timers};
@@ -36,6 +37,8 @@ pub struct ProcessState {
     pub pid: i32,
     /// Its threads, the leader first.
     pub threads: Vec<ThreadState>,
+    /// The namespaces that it is in.
+    pub namespaces: Places,
     /// What it does on signals.
     pub actions: Vec<Action>,
     /// Signals pending for the process as a whole.
@@ -172,7 +175,7 @@ pub fn capture(
     threads: Vec<ThreadState>,
     layout: &ProcessLayout,
     memory: MemorySettings,
-    folders: Folders,
+    (folders, namespaces): (Folders, Places),
     asked: &Asked,
     done: &Done,
 ) -> Result<ProcessState, Error> {
@@ -193,6 +196,7 @@ pub fn capture(
     let oom = String::from_utf8_lossy(&read("oom_score_adj")?).trim().parse().unwrap_or(0);
     Ok(ProcessState {
         pid: process.node.pid,
+        namespaces,
         actions: signals::answers(&asked.actions, done),
         pending: crate::kinds::threads::pending(&process.threads[0], true)
             .map_err(|e| io("pending signals", e))?,

@@ -3,7 +3,7 @@
 //!
 //! - processes with one memory (CLONE_VM): a vfork child is one for a moment and is waited for elsewhere
 //! - processes with one working directory and umask (CLONE_FS), and threads with their own
-//! - namespaces that a program made for itself, as sandboxes do
+//! - threads of one process in different namespaces
 //! - a first thread that has ended while others go on
 //! - filters (seccomp) that a thread installed and that were not recorded, and debuggers that hold one
 
@@ -15,7 +15,7 @@ use roam_sys::descriptor::{Shared, compare_shared};
 use roam_sys::procfs::{self, stat, status};
 
 use super::descriptors::Holder;
-use super::filters;
+use super::{filters, namespaces};
 use crate::pod::Pod;
 use crate::stopping::is_thread_of_ours;
 
@@ -89,27 +89,16 @@ pub fn among_threads(host: i32, pod: &dyn Pod) -> Option<(String, &'static str)>
             let why = "a thread has a working directory of its own";
             return Some((why.into(), "This rare kind of program can't be moved yet."));
         }
+        if tid != host && namespaces::is_apart(host, tid) && !stat::is_ending(host, tid) {
+            let why = "a thread is in other namespaces than its process";
+            return Some((why.into(), "This rare kind of program can't be moved yet."));
+        }
         if thread.uid != leader.uid || thread.gid != leader.gid {
             let why = "a thread runs as another user";
             return Some((why.into(), "This rare kind of program can't be moved yet."));
         }
     }
     None
-}
-
-/// The namespaces that this process does not share with the pod.
-#[must_use]
-pub fn own_namespaces(host: i32, init: Pid) -> Vec<&'static str> {
-    const KINDS: [&str; 8] = ["user", "mnt", "net", "ipc", "uts", "cgroup", "time", "pid_for_children"];
-    let link = |pid: i32, kind: &str| std::fs::read_link(format!("/proc/{pid}/ns/{kind}")).ok();
-    KINDS
-        .into_iter()
-        .filter(|kind| match (link(host, kind), link(init.as_raw(), kind)) {
-            (Some(own), Some(pod)) => own != pod,
-            // What has just ended shows none.
-            _ => false,
-        })
-        .collect()
 }
 
 #[cfg(test)]
@@ -131,9 +120,7 @@ mod tests {
         assert!(between_processes(&[holder(own), holder(pid)]).is_empty());
         // The same process twice stands for two that share all.
         assert_eq!(between_processes(&[holder(pid), holder(pid)]).len(), 2);
-        assert!(
-            among_threads(pid, &Here::new()).is_none() && own_namespaces(pid, Pid::from_raw(own)).is_empty()
-        );
+        assert!(among_threads(pid, &Here::new()).is_none());
         child.kill().unwrap();
         child.wait().unwrap();
     }

@@ -14,6 +14,7 @@ use roam_sys::testing::Siblings;
 
 use super::descriptors::{self, Descriptors, Holder};
 use super::gather::gather;
+use super::namespaces::Inside;
 use super::open_file::Look;
 use crate::error::Error;
 use crate::objects::{Object, ObjectSlots, Objects};
@@ -127,8 +128,9 @@ impl Session {
         let source = populate(processes);
         let holders = holders(source.pids());
         let mut objects = Objects::default();
-        assert_eq!(descriptors::check(&holders, &Here::new(), &named).unwrap(), []);
-        let image = descriptors::capture(&holders, &Here::new(), &named, &mut objects).unwrap();
+        assert_eq!(descriptors::check(&holders, &Here::new(), &Inside::default(), &named).unwrap(), []);
+        let image =
+            descriptors::capture(&holders, &Here::new(), &Inside::default(), &named, &mut objects).unwrap();
         Self { source: Some(source), image, objects, target: None, named }
     }
 
@@ -136,14 +138,15 @@ impl Session {
     pub fn refusals(files: &[BorrowedFd<'_>]) -> Vec<Refusal> {
         let source = populate(&[files]);
         let holders = holders(source.pids());
-        descriptors::check(&holders, &Here::new(), &Named::default()).unwrap()
+        descriptors::check(&holders, &Here::new(), &Inside::default(), &Named::default()).unwrap()
     }
 
     /// The open file that the first process has as this number, as a capture finds it.
     pub fn look(&self, number: i32) -> Rc<Look> {
         let holders = holders(&self.source.as_ref().unwrap().pids()[..1]);
         let pod = Here::new();
-        let known = gather(&holders, &pod, &self.named, false).unwrap();
+        let inside = Inside::default();
+        let known = gather(&holders, &pod, &inside, &self.named, false).unwrap();
         known.look(known.tables[0].iter().find(|e| e.number == number).unwrap().file)
     }
 
@@ -152,7 +155,7 @@ impl Session {
         let holders = holders(self.source.as_ref().unwrap().pids());
         let (pod, mut objects) = (Here::new(), Objects::default());
         let start = std::time::Instant::now();
-        descriptors::capture(&holders, &pod, &self.named, &mut objects).unwrap();
+        descriptors::capture(&holders, &pod, &Inside::default(), &self.named, &mut objects).unwrap();
         start.elapsed()
     }
 
@@ -188,7 +191,8 @@ impl Session {
         let target = self.target.as_ref().unwrap();
         let holders = holders(&target.pids()[1..]);
         let mut objects = Objects::default();
-        let again = descriptors::capture(&holders, &Here::new(), &self.named, &mut objects);
+        let again =
+            descriptors::capture(&holders, &Here::new(), &Inside::default(), &self.named, &mut objects);
         let mut again = again.unwrap_or_else(|e| panic!("{e}"));
         for (table, original) in again.tables.iter_mut().zip(&self.image.tables) {
             table.pid = original.pid;

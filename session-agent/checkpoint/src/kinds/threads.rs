@@ -8,8 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::freeze::{FrozenProcess, FrozenThread};
+use crate::kinds::capabilities::{self, Capabilities};
 use crate::kinds::extended::Extended;
 use crate::kinds::filters;
+use crate::kinds::namespaces::Id;
 use crate::kinds::signals::{self, Pending};
 use crate::kinds::syscalls::{self, Resume, Waits};
 
@@ -57,6 +59,8 @@ pub struct ThreadState {
     pub slack: i64,
     /// PR_GET_TSC: whether it may read the time stamp counter.
     pub time_stamps: i32,
+    /// Its capabilities, which only those have that are in a user namespace below the pod's.
+    pub capabilities: Option<Capabilities>,
     /// Number of its newest filter in the image; 0 if it installed none.
     pub filter: u32,
     /// System calls that the program takes for itself (PR_SET_SYSCALL_USER_DISPATCH).
@@ -66,6 +70,7 @@ pub struct ThreadState {
 /// Questions that only the thread itself can answer.
 pub struct Asked {
     slack: RetOf,
+    secure_bits: RetOf,
     time_stamps: Data,
     clear_child_tid: Data,
     altstack: Data,
@@ -81,6 +86,7 @@ pub fn ask(batch: &mut Batch) -> Asked {
         &[PR_GET_TID_ADDRESS.into(), clear_child_tid.into(), 0.into(), 0.into(), 0.into()],
     );
     let slack = batch.may("reading the timer slack", libc::SYS_prctl, &[PR_GET_TIMERSLACK.into()]);
+    let secure_bits = capabilities::ask(batch);
     let time_stamps = batch.room(4);
     batch.may(
         "reading whether the time stamp counter may be read",
@@ -90,7 +96,7 @@ pub fn ask(batch: &mut Batch) -> Asked {
     let altstack = batch.room(24);
     batch.must("reading the signal stack", libc::SYS_sigaltstack, &[0.into(), altstack.into()]);
     let filter = filters::ask(batch);
-    Asked { slack, time_stamps, clear_child_tid, altstack, filter }
+    Asked { slack, secure_bits, time_stamps, clear_child_tid, altstack, filter }
 }
 
 /// Puts together what was asked and what can be read from outside.
@@ -102,6 +108,7 @@ pub fn capture(
     thread: &FrozenThread,
     kept: &Kept,
     waits: &Waits,
+    user: Id,
     answers: (&Asked, &Done),
 ) -> Result<ThreadState, Error> {
     let tid = thread.tracee.tid();
@@ -138,6 +145,10 @@ pub fn capture(
         affinity: roam_sys::sched::affinity(tid).map_err(|e| io("CPUs", e))?,
         io_priority: roam_sys::sched::io_priority(tid).unwrap_or(0),
         slack: done.ret(asked.slack),
+        capabilities: match user {
+            0 => None,
+            _ => Some(capabilities::of(process.host, tid, done.ret(asked.secure_bits))?),
+        },
         time_stamps: done.u32(asked.time_stamps) as i32,
         filter: filters::answer(&asked.filter, done).unwrap_or(0),
         dispatch: kept.dispatch,

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::build::Build;
 use super::gather::{Capture, Known};
 use super::memory::in_root;
+use super::namespaces::Id;
 use super::open_file::{FileId, Look, OpenFileKind, Stop};
 use super::{paths, unix_build};
 use crate::error::{Error, TRY_AGAIN};
@@ -26,6 +27,8 @@ use crate::error::{Error, TRY_AGAIN};
 pub struct State {
     /// SOCK_STREAM, SOCK_DGRAM or SOCK_SEQPACKET.
     pub kind: i32,
+    /// The network that it was made in: abstract names are known only there.
+    pub net: Id,
     /// What it is bound to.
     pub name: Option<Name>,
     /// Whom it is connected with.
@@ -121,6 +124,7 @@ impl OpenFileKind for State {
     fn check(look: &Look, known: &Known<'_>) -> Result<(), Stop> {
         let diag = diag(look, known)?;
         name(look, &diag, known)?;
+        known.net_of(look)?;
         no_urgent_data(look)?;
         // The other side may be in flight somewhere, which only a capture can see.
         match diag.peer {
@@ -164,7 +168,8 @@ impl OpenFileKind for State {
         }
         let name = name(look, &diag, known)?;
         let queue = at.queues.remove(&me).unwrap_or_default();
-        Ok(Self { kind, name, link, queue, shutdown: diag.shutdown, credentials, options })
+        let net = known.net_of(look)?;
+        Ok(Self { kind, net, name, link, queue, shutdown: diag.shutdown, credentials, options })
     }
 
     fn make(&self, id: FileId, at: &mut Build<'_>) -> Result<(), Error> {

@@ -11,7 +11,8 @@ use std::path::PathBuf;
 
 use roam_sys::batch::{Arg, Batch};
 
-use super::build::{Build, PIECE, place};
+use super::build::{Build, PIECE, WayInto, place};
+use super::namespaces::Id;
 use super::open_file::{FileId, Kind};
 use super::unix::{Link, Message, Name, SO_PEEK_OFF, State, path_of};
 use crate::error::Error;
@@ -51,10 +52,10 @@ pub(super) fn make(state: &State, id: FileId, at: &mut Build<'_>) -> Result<(), 
         }
         Link::Listening { backlog, .. } => {
             let name = state.name.as_ref().ok_or_else(|| damaged("it listens without a name"))?;
-            listener(name, state.kind, *backlog, state.credentials, at.slot(id), at)?;
+            listener(name, state, *backlog, at.slot(id), at)?;
         }
         Link::None | Link::To(_) | Link::Waiting => {
-            new(state.kind, at.slot(id), at)?;
+            new(state.kind, state.net, at.slot(id), at)?;
             if let Some(name) = &state.name {
                 bind(name, None, at.slot(id), at)?;
             }
@@ -71,17 +72,18 @@ fn pair(a: &State, b: Option<&State>, slots: [i32; 2], at: &mut Build<'_>) -> Re
     let b_pid = b.and_then(|b| b.credentials);
     // The accepted side has a name; if both have, it is the one that shares it with a listener.
     match (a_name, b_name) {
-        (Some(name), Some(other)) if listening_at(at, name, a.kind).is_some() => {
-            accept(a.kind, name, Some(other), [a.credentials, b_pid], slots, at)
+        (Some(name), Some(other)) if listening_at(at, name, a).is_some() => {
+            accept(a, name, Some(other), [a.credentials, b_pid], slots, at)
         }
-        (other, Some(name)) => accept(a.kind, name, other, [b_pid, a.credentials], [slots[1], slots[0]], at),
-        (Some(name), None) => accept(a.kind, name, None, [a.credentials, b_pid], slots, at),
+        (other, Some(name)) => accept(a, name, other, [b_pid, a.credentials], [slots[1], slots[0]], at),
+        (Some(name), None) => accept(a, name, None, [a.credentials, b_pid], slots, at),
         (None, None) => {
+            let way = at.way_into(a.net)?;
             match a.credentials.filter(|&maker| at.has_process(maker)) {
-                None => socketpair(at.batch(8)?, a.kind, slots),
+                None => socketpair(at.batch(8)?, a.kind, &way, slots),
                 Some(maker) => {
                     let mut batch = Batch::new();
-                    socketpair(&mut batch, a.kind, slots);
+                    socketpair(&mut batch, a.kind, &way, slots);
                     at.run(Some(maker), &batch)?;
                 }
             }
@@ -95,26 +97,27 @@ fn pair(a: &State, b: Option<&State>, slots: [i32; 2], at: &mut Build<'_>) -> Re
     }
 }
 
-fn socketpair(batch: &mut Batch, kind: i32, slots: [i32; 2]) {
+fn socketpair(batch: &mut Batch, kind: i32, way: &WayInto, slots: [i32; 2]) {
     let both = batch.room(8);
     let kind = kind | libc::SOCK_NONBLOCK;
     let args = [libc::AF_UNIX.into(), kind.into(), 0u32.into(), both.into()];
-    batch.must("socketpair", libc::SYS_socketpair, &args);
+    way.there(batch, |batch| batch.must("socketpair", libc::SYS_socketpair, &args));
     place(batch, Arg::Load32(both), slots[0]);
     place(batch, Arg::Load32(both.skip(4)), slots[1]);
 }
 
 /// Connects the second slot to the name and accepts the first. The credentials are what each side sees:
-/// the accepted one the connecting process, the connecting one the listening process.
+/// the accepted one the connecting process, the connecting one the listening process. Both are of the type and
+/// network of `one`.
 fn accept(
-    kind: i32,
+    one: &State,
     name: &Name,
     client: Option<&Name>,
     [connecting, listening]: [Option<i32>; 2],
     [accepted, connected]: [i32; 2],
     at: &mut Build<'_>,
 ) -> Result<(), Error> {
-    new(kind, connected, at)?;
+    new(one.kind, one.net, connected, at)?;
     if let Some(client) = client {
         bind(client, None, connected, at)?;
     }
@@ -128,7 +131,7 @@ fn accept(
         at.place(new, accepted);
         at.flush()
     };
-    if let Some(listener) = listening_at(at, name, kind) {
+    if let Some(listener) = listening_at(at, name, one) {
         let state = socket(at, listener)?;
         if at.mark_made(listener) {
             make(state, listener, at)?;
@@ -136,7 +139,7 @@ fn accept(
         return exchange(at.slot(listener), at);
     }
     let temporary = at.extra_slot()?;
-    new(kind, temporary, at)?;
+    new(one.kind, one.net, temporary, at)?;
     let way = MakeWay::for_name(name, at)?;
     bind_only(name, temporary, at)?;
     let mut batch = Batch::new();
@@ -148,10 +151,11 @@ fn accept(
     way.done(name)
 }
 
-/// The carried listener that can be reached by this name.
-fn listening_at(at: &Build<'_>, name: &Name, kind: i32) -> Option<FileId> {
+/// The carried listener that a socket like `one` can reach by this name.
+fn listening_at(at: &Build<'_>, name: &Name, one: &State) -> Option<FileId> {
     let reachable = |state: &State| {
-        state.kind == kind
+        state.kind == one.kind
+            && (state.net == one.net || path_of(&name.bytes).is_some())
             && matches!(state.link, Link::Listening { .. })
             && state
                 .name
@@ -162,24 +166,21 @@ fn listening_at(at: &Build<'_>, name: &Name, kind: i32) -> Option<FileId> {
     found.map(|i| FileId(i as u32))
 }
 
-fn listener(
-    name: &Name,
-    kind: i32,
-    backlog: i32,
-    maker: Option<i32>,
-    slot: i32,
-    at: &mut Build<'_>,
-) -> Result<(), Error> {
-    new(kind, slot, at)?;
+fn listener(name: &Name, state: &State, backlog: i32, slot: i32, at: &mut Build<'_>) -> Result<(), Error> {
+    let maker = state.credentials;
+    new(state.kind, state.net, slot, at)?;
     let mut batch = Batch::new();
     batch.must("listening", libc::SYS_listen, &[slot.into(), backlog.into()]);
     bind(name, Some((maker, &batch)), slot, at)
 }
 
-fn new(kind: i32, slot: i32, at: &mut Build<'_>) -> Result<(), Error> {
+fn new(kind: i32, net: Id, slot: i32, at: &mut Build<'_>) -> Result<(), Error> {
     let kind = kind | libc::SOCK_NONBLOCK;
+    let way = at.way_into(net)?;
     let batch = at.batch(0)?;
-    let fd = batch.must("socket", libc::SYS_socket, &[libc::AF_UNIX.into(), kind.into(), 0u32.into()]);
+    let fd = way.there(batch, |batch| {
+        batch.must("socket", libc::SYS_socket, &[libc::AF_UNIX.into(), kind.into(), 0u32.into()])
+    });
     at.place(fd, slot);
     Ok(())
 }
@@ -372,14 +373,14 @@ fn fill(state: &State, id: FileId, at: &mut Build<'_>) -> Result<(), Error> {
             (None, from_nobody) => {
                 let name = state.name.as_ref().ok_or_else(|| damaged("nobody could write to it"))?;
                 to = Some(address(&name.bytes));
-                match named(at, &message.from).filter(|_| !from_nobody) {
+                match named(at, &message.from, state.net).filter(|_| !from_nobody) {
                     Some(sender) => {
                         senders.insert(sender);
                         at.slot(sender)
                     }
                     None => {
                         let sender = at.scratch_slot()?;
-                        new(state.kind, sender, at)?;
+                        new(state.kind, state.net, sender, at)?;
                         sender
                     }
                 }
@@ -418,8 +419,12 @@ fn fill(state: &State, id: FileId, at: &mut Build<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-fn named(at: &Build<'_>, name: &[u8]) -> Option<FileId> {
-    let is = |s: &State| s.kind == libc::SOCK_DGRAM && s.name.as_ref().is_some_and(|n| n.bytes == name);
+fn named(at: &Build<'_>, name: &[u8], net: Id) -> Option<FileId> {
+    let is = |s: &State| {
+        s.kind == libc::SOCK_DGRAM
+            && (s.net == net || path_of(name).is_some())
+            && s.name.as_ref().is_some_and(|n| n.bytes == name)
+    };
     let found = at.image.files.iter().position(|f| matches!(&f.kind, Kind::Unix(s) if is(s)));
     found.map(|i| FileId(i as u32))
 }

@@ -9,9 +9,11 @@ use roam_sys::inject::{Site, must};
 use roam_sys::memory::{self, MemFile};
 use roam_sys::ptrace::{Registers, Stop, Tracee, registers_from_words};
 
+use super::stub::Number;
 use super::{Made, Restorer, Stub};
 use crate::error::Error;
 use crate::image::Image;
+use crate::kinds::capabilities;
 use crate::kinds::filters::{self, Filter, Step};
 use crate::kinds::folders::StandIns;
 use crate::kinds::ipc;
@@ -23,7 +25,8 @@ use crate::kinds::private_files;
 use crate::kinds::process::{self, ProcessState};
 use crate::kinds::signals::{self, Action};
 use crate::kinds::sysv;
-use crate::kinds::threads;
+use crate::kinds::threads::{self, ThreadState};
+use crate::kinds::tree::Node;
 use crate::kinds::{descriptors, inotify, timers, vdso};
 use crate::objects::{ObjectId, ObjectKind, ObjectSlots};
 use crate::pages::{Backing, ProcessLayout};
@@ -107,6 +110,8 @@ impl Restorer {
         }
         let pids: Vec<i32> = image.processes.iter().map(|p| p.pid).collect();
         ipc::restore(&image.ipc, &pids, &mut self)?;
+        let nodes: Vec<Node> = image.layout.processes.iter().map(|p| p.node).collect();
+        self.make_namespaces(&image.namespaces, &nodes)?;
         descriptors::restore(&image.descriptors, &mut self, &slots, pod, externals)?;
         let stand_ins = self.make_folders(image, pod)?;
         for one in &mut building {
@@ -122,8 +127,11 @@ impl Restorer {
         // Children before their parents, which are told of their stops.
         for one in building.iter_mut().rev() {
             one.stub = *self.stub(one.state.pid)?;
+            // What is entered is found below /proc, which another root does not have.
+            self.enter(&mut one.stub, &one.state.namespaces)?;
             one.enter_root(&stand_ins)?;
-            one.make_threads(image, pod)?;
+            let holder = self.holder;
+            one.make_threads(image, pod, self.stub(holder)?)?;
             if let Some(stopped) = one.state.stopped {
                 one.stop(stopped.signal)?;
             }
@@ -136,6 +144,7 @@ impl Restorer {
             self.leave(one)?;
             threads.extend(&one.threads);
         }
+        self.dismiss_sentries()?;
         // The holder has done its service.
         let holder = self.holder;
         let stub = *self.stub(holder)?;
@@ -311,7 +320,7 @@ impl Building<'_> {
         if batch.is_empty() { Ok(()) } else { self.stub.run(&batch).map(drop) }
     }
 
-    fn make_threads(&mut self, image: &Image, pod: &dyn Pod) -> Result<(), Error> {
+    fn make_threads(&mut self, image: &Image, pod: &dyn Pod, holder: &mut Stub) -> Result<(), Error> {
         let flags = libc::CLONE_VM
             | libc::CLONE_FS
             | libc::CLONE_FILES
@@ -332,7 +341,14 @@ impl Building<'_> {
                 Step::Clone(from, to) => {
                     let from = there(&made, from);
                     let tid = self.state.threads[to].tid;
-                    made[to] = Some(self.stub.clone_task_of(from, flags as u64, 0, tid)?);
+                    let number = match self.state.namespaces.user {
+                        0 => Number::Given(tid),
+                        _ => {
+                            holder.announce(tid, &pod.root())?;
+                            Number::Announced(tid)
+                        }
+                    };
+                    made[to] = Some(self.stub.clone_task_of(from, flags as u64, 0, number)?);
                 }
             }
         }
@@ -453,7 +469,7 @@ impl Building<'_> {
                 process::restore_last(self.state, &mut batch);
                 memory_settings::restore_last(&self.state.memory, &mut batch);
             }
-            confine(self.state, &mut batch);
+            confine(self.state, state, &mut batch);
             if index == 0 {
                 self.stub.run(&batch)?;
             } else {
@@ -479,20 +495,14 @@ impl Building<'_> {
     }
 }
 
-/// Gives up all privileges, as every program of a session runs.
-fn confine(state: &ProcessState, batch: &mut Batch) {
-    const VERSION_3: u32 = 0x2008_0522;
+/// Gives up all privileges, as every program of a session runs, but those that it has over a user namespace of
+/// its own.
+fn confine(state: &ProcessState, thread: &ThreadState, batch: &mut Batch) {
     const PR_SET_NO_NEW_PRIVS: i32 = 38;
-    const PR_CAP_AMBIENT: i32 = 47;
-    const PR_CAP_AMBIENT_CLEAR_ALL: i32 = 4;
-    batch.must(
-        "giving up ambient privileges",
-        libc::SYS_prctl,
-        &[PR_CAP_AMBIENT.into(), PR_CAP_AMBIENT_CLEAR_ALL.into(), 0.into(), 0.into(), 0.into()],
-    );
-    let header = batch.data(&[VERSION_3.to_le_bytes(), [0; 4]].concat());
-    let none = batch.room(24);
-    batch.must("giving up privileges", libc::SYS_capset, &[header.into(), none.into()]);
+    match &thread.capabilities {
+        Some(capabilities) if state.namespaces.user != 0 => capabilities.restore(batch),
+        _ => capabilities::give_up(batch),
+    }
     if state.no_new_privs {
         batch.must(
             "forbidding new privileges",

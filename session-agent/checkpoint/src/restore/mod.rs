@@ -10,6 +10,7 @@
 mod build;
 mod mapped_files;
 mod mappings;
+mod namespaces;
 mod objects;
 mod place;
 pub(crate) mod stub;
@@ -29,6 +30,7 @@ pub use build::Prepared;
 use stub::{KernelBlock, Stub};
 
 use crate::error::Error;
+use crate::kinds::namespaces::Id;
 use crate::kinds::private_files;
 use crate::kinds::tree::{self, Node, Step};
 use crate::objects::ObjectId;
@@ -60,6 +62,8 @@ pub struct Restorer {
     /// Shared objects, by id.
     objects: Vec<Made>,
     private_folders: Vec<PathBuf>,
+    /// Which stub keeps which namespace.
+    sentries: HashMap<Id, i32>,
     /// /proc/PID/mem of stubs whose memory is not all writable.
     files_of_memory: HashMap<i32, MemFile>,
     /// Mapped files: their descriptors in the shared table, for reading and for writing.
@@ -86,6 +90,7 @@ impl Restorer {
         Ok(Self {
             root: pod.root(),
             private_folders: private_files::folders(pod)?,
+            sentries: HashMap::new(),
             files_of_memory: HashMap::new(),
             holder: first.pid,
             stubs: HashMap::from([(first.pid, first)]),
@@ -117,10 +122,7 @@ impl Restorer {
         if !taken(self.holder) && self.holder > 20_000 {
             return Ok(());
         }
-        let pid = (20_001..32_000)
-            .rev()
-            .find(|pid| !taken(*pid) && !self.stubs.contains_key(pid))
-            .ok_or_else(|| Error::Image("all process numbers are taken".to_owned()))?;
+        let pid = process_number(nodes, &self.stubs)?;
         let old = self.stubs[&self.holder];
         let tracee = old.clone_task((libc::CLONE_PARENT | libc::CLONE_FILES) as u64, 0, pid)?;
         self.stubs.insert(pid, Stub { tracee, host: tracee.tid(), pid, area: old.area });
@@ -317,6 +319,15 @@ impl Restorer {
     }
 }
 
+/// A number that no process of the session and no stub has.
+fn process_number(nodes: &[Node], stubs: &HashMap<i32, Stub>) -> Result<i32, Error> {
+    let taken = |pid: i32| nodes.iter().any(|n| n.pid == pid || n.sid == pid || n.pgid == pid);
+    (20_001..32_000)
+        .rev()
+        .find(|pid| !taken(*pid) && !stubs.contains_key(pid))
+        .ok_or_else(|| Error::Image("all process numbers are taken".to_owned()))
+}
+
 /// How many descriptors the stubs' table has room for from the beginning.
 const TABLE: u64 = 4096;
 
@@ -350,6 +361,7 @@ impl PageSink for Restorer {
         self.make_objects(&layout.objects)?;
         self.open_files(layout, &absent)?;
         self.open_readers(layout)?;
+        self.make_users(&layout.users, &nodes)?;
         self.grow_tree(&nodes)?;
         self.map(layout)?;
         self.layout = layout.clone();
@@ -410,6 +422,10 @@ impl Stubs for Restorer {
 
     fn run(&mut self, pid: i32, batch: &Batch) -> Result<Done, Error> {
         self.stub(pid)?.run(batch)
+    }
+
+    fn sentry(&self, namespace: Id) -> Result<i32, Error> {
+        self.sentry_of(namespace)
     }
 
     fn import(&mut self, fd: BorrowedFd<'_>) -> Result<i32, Error> {

@@ -30,6 +30,15 @@ pub struct Stub {
     pub area: Area,
 }
 
+/// How a new task gets its number in the pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Number {
+    /// The stub that clones it says so.
+    Given(i32),
+    /// The kernel was told to give it next.
+    Announced(i32),
+}
+
 /// The kernel's own areas in a stub: the same in all, since all are forks of one.
 #[derive(Debug, Clone)]
 pub struct KernelBlock {
@@ -202,18 +211,26 @@ impl Stub {
     /// # Errors
     /// EEXIST if the pid is in use, or a stub that died.
     pub fn clone_task(&self, flags: u64, exit_signal: i32, pid: i32) -> Result<Tracee, Error> {
-        self.clone_task_of(self.tracee, flags, exit_signal, pid)
+        self.clone_task_of(self.tracee, flags, exit_signal, Number::Given(pid))
     }
 
     /// The same by another thread of the stub.
     ///
     /// # Errors
     /// As [`Stub::clone_task`].
-    pub fn clone_task_of(&self, by: Tracee, flags: u64, exit_signal: i32, pid: i32) -> Result<Tracee, Error> {
+    pub fn clone_task_of(
+        &self,
+        by: Tracee,
+        flags: u64,
+        exit_signal: i32,
+        number: Number,
+    ) -> Result<Tracee, Error> {
         let data = self.area.range().0 + PAGE;
         // struct clone_args: flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls,
         // set_tid, set_tid_size, cgroup; then the pid itself.
-        let words = [flags, 0, 0, 0, exit_signal as u64, 0, 0, 0, data + 88, 1, 0, pid as u64];
+        let (Number::Given(pid) | Number::Announced(pid)) = number;
+        let (set, size) = if number == Number::Given(pid) { (data + 88, 1) } else { (0, 0) };
+        let words = [flags, 0, 0, 0, exit_signal as u64, 0, 0, 0, set, size, 0, pid as u64];
         let bytes: Vec<u8> = words.iter().flat_map(|w| w.to_le_bytes()).collect();
         memory::write(self.host, data, &bytes).map_err(|e| Error::system("preparing a clone", e))?;
         let deadline = std::time::Instant::now() + REAPED;
@@ -230,7 +247,16 @@ impl Stub {
             std::thread::sleep(std::time::Duration::from_micros(200));
         };
         must("giving a process its number", ret).map_err(|source| Error::Call { pid, source })?;
-        born.ok_or_else(|| Error::Image(format!("process {pid} was made but not seen")))
+        let born = born.ok_or_else(|| Error::Image(format!("process {pid} was made but not seen")))?;
+        if number == Number::Announced(pid) {
+            let status = roam_sys::procfs::status::read(born.tid())
+                .map_err(|e| Error::system(format!("looking at process {pid}"), e))?;
+            if status.ns_pid.get(1) != Some(&pid) {
+                let why = format!("the number {pid} was taken by another process of the pod");
+                return Err(Error::system("giving a process its number", std::io::Error::other(why)));
+            }
+        }
+        Ok(born)
     }
 
     /// Makes one call in the main thread.
