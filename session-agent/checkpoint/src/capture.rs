@@ -333,7 +333,10 @@ impl Frozen {
         sink.layout(&image.layout)?;
         let mut sender = Sender::new(sink);
         match tracker {
-            Some(tracker) => tracker.send(&self.open_memory()?, &image.layout, &mut sender)?,
+            Some(tracker) => {
+                tracker.send(&self.open_memory()?, &image.layout, &mut sender)?;
+                tracker.send_objects(&image.layout, (&self.objects, &self.views), &mut sender)?;
+            }
             None => {
                 let open = self.open_memory()?;
                 for process in &image.layout.processes {
@@ -341,9 +344,10 @@ impl Frozen {
                         sender.process(access, process)?;
                     }
                 }
+                sender.shown.told(&image.layout.objects);
+                sender.objects(&self.objects, &self.views)?;
             }
         }
-        sender.objects(&self.objects, &self.views)?;
         Ok(sender.stats)
     }
 

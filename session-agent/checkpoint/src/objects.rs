@@ -118,6 +118,11 @@ impl Objects {
         self.list[id.0 as usize].0 = object;
     }
 
+    /// A descriptor tells how large the object is now.
+    pub fn resized(&mut self, id: ObjectId, size: u64) {
+        self.list[id.0 as usize].0.size = size;
+    }
+
     /// A mapping shows that the object is at least this large; the `first` look says what it is now, whatever
     /// was known before.
     pub fn measured(&mut self, id: ObjectId, size: u64, first: bool) {

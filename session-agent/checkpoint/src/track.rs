@@ -21,8 +21,9 @@ use roam_sys::uffd::{self, WriteTracker};
 
 use crate::error::Error;
 use crate::freeze::{FrozenProcess, freeze};
-use crate::kinds::memory::Builder;
+use crate::kinds::memory::{Builder, ObjectViews};
 use crate::kinds::memory_send::{Access, Sender};
+use crate::kinds::object_pages::ObjectPages;
 use crate::objects::Objects;
 use crate::pages::{Backing, Layout, Mapping, PageSink, PageStats, ProcessLayout, Space};
 use crate::pod::Pod;
@@ -31,6 +32,8 @@ use crate::pod::Pod;
 pub struct Tracker {
     processes: HashMap<i32, Tracked>,
     objects: Objects,
+    /// What the target has of them.
+    shown: ObjectPages,
 }
 
 struct Tracked {
@@ -66,7 +69,7 @@ impl Tracker {
             processes.insert(process.node.pid, Tracked { uffd, armed: Vec::new(), sent: Vec::new() });
         }
         frozen.thaw();
-        Ok(Self { processes, objects: Objects::default() })
+        Ok(Self { processes, objects: Objects::default(), shown: ObjectPages::default() })
     }
 
     /// A round while the session runs: the layout as it is now, then what was written since the last
@@ -82,7 +85,7 @@ impl Tracker {
         for process in &frozen.processes {
             builder.add(process.host, &process.name, process.node)?;
         }
-        let (layout, _) = builder.finish();
+        let (layout, views) = builder.finish();
         for process in frozen.living() {
             if let Entry::Vacant(place) = self.processes.entry(process.node.pid) {
                 place.insert(Tracked { uffd: install(process)?, armed: Vec::new(), sent: Vec::new() });
@@ -100,7 +103,24 @@ impl Tracker {
         let mut sender = Sender::new(sink);
         sender.running = true;
         self.send(&open, &layout, &mut sender)?;
-        Ok(sender.stats)
+        let objects = std::mem::take(&mut self.objects);
+        let sent = self.send_objects(&layout, (&objects, &views), &mut sender);
+        self.objects = objects;
+        sent.map(|()| sender.stats)
+    }
+
+    /// Sends what the target does not have of shared objects. It was just told of the layout.
+    pub(crate) fn send_objects(
+        &mut self,
+        layout: &Layout,
+        (objects, views): (&Objects, &ObjectViews),
+        sender: &mut Sender<'_>,
+    ) -> Result<(), Error> {
+        sender.shown = std::mem::take(&mut self.shown);
+        sender.shown.told(&layout.objects);
+        let sent = sender.objects(objects, views);
+        self.shown = std::mem::take(&mut sender.shown);
+        sent
     }
 
     /// Sends what was written since the last time, or all of what is not tracked yet, and arms it.

@@ -97,6 +97,21 @@ impl Pagemap {
         Ok(runs)
     }
 
+    /// The runs of pages between these ranges' ends that the process can use without asking for memory, whoever
+    /// else has them. None on kernels without PAGEMAP_SCAN.
+    ///
+    /// # Errors
+    /// As the ioctl.
+    pub fn touched(&self, ranges: &[Run]) -> io::Result<Vec<Run>> {
+        let mut touched = Vec::new();
+        if self.scan {
+            let any = PAGE_IS_PRESENT | PAGE_IS_SWAPPED;
+            let scan = ScanArg { category_anyof_mask: any, return_mask: any, ..hull(ranges) };
+            self.scan(scan, |run, _| push(&mut touched, run))?;
+        }
+        Ok(runs::intersection(&touched, ranges))
+    }
+
     /// The process's own pages in these ascending ranges, and which of them may have been written since they
     /// were armed last. One walk over the whole address space.
     ///

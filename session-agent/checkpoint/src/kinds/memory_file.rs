@@ -44,7 +44,11 @@ impl OpenFileKind for State {
         // Known from a mapping already, perhaps: only a descriptor tells its size and seals.
         let known = at.objects.find(device, inode).filter(|id| at.objects.has_file(*id));
         let object = match known {
-            Some(object) => object,
+            Some(object) => {
+                // It may have been met when the session last stood still.
+                at.objects.resized(object, look.stat.st_size as u64);
+                object
+            }
             None => {
                 let object = Object { kind: kind(look)?, size: look.stat.st_size as u64 };
                 at.objects.register(device, inode, object, Some(readable(look)?))

@@ -1,14 +1,19 @@
 //! Sending the pages of memory: those a process has for itself, and the bytes of shared objects.
 
+use std::fs::File;
 use std::io;
 use std::ops::Range;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 
+use nix::unistd::{Whence, lseek};
 use roam_sys::memory::{self, MemFile};
 use roam_sys::pagemap::Pagemap;
 use roam_sys::runs::{self, Run};
 
 use crate::error::Error;
 use crate::kinds::memory::{ObjectViews, View};
+use crate::kinds::object_pages::{ObjectPages, known};
 use crate::objects::{Object, ObjectId, Objects};
 use crate::pages::{Backing, Mapping, PAGE, PageSink, PageStats, ProcessLayout, Space};
 
@@ -56,13 +61,21 @@ pub struct Sender<'a> {
     pub stats: PageStats,
     /// The processes run meanwhile, so that what was there a moment ago may be gone.
     pub running: bool,
+    /// What the target has of shared objects.
+    pub shown: ObjectPages,
     buffer: Vec<u8>,
 }
 
 impl<'a> Sender<'a> {
     /// A sender to this sink.
     pub fn new(sink: &'a mut dyn PageSink) -> Self {
-        Self { sink, stats: PageStats::default(), running: false, buffer: Vec::new() }
+        Self {
+            sink,
+            stats: PageStats::default(),
+            running: false,
+            shown: ObjectPages::default(),
+            buffer: Vec::new(),
+        }
     }
 
     /// All own pages of one process.
@@ -169,7 +182,8 @@ impl<'a> Sender<'a> {
         Ok(())
     }
 
-    /// The bytes of all shared objects.
+    /// The bytes of all shared objects that the target does not have. While the session runs, what can't be read
+    /// any more is left for the next time.
     ///
     /// # Errors
     /// If they can't be read or taken.
@@ -180,17 +194,34 @@ impl<'a> Sender<'a> {
                 continue;
             }
             let views = views.get(&id).map_or(&[][..], Vec::as_slice);
+            if self.running {
+                self.touched(id, views)?;
+                continue;
+            }
             // Pages that a process wrote privately say nothing of the object, so they come first and only
             // stay where nobody shows anything else.
             for view in views.iter().filter(|view| !view.shared) {
                 self.view_runs(id, view, &own_of(view)?)?;
             }
             for view in views {
-                let whole = [Run { start: view.address, end: view.address + view.len }];
-                let shown =
-                    if view.shared { whole.to_vec() } else { runs::difference(&whole, &own_of(view)?) };
+                let shown = if view.shared {
+                    vec![whole(view)]
+                } else {
+                    runs::difference(&[whole(view)], &own_of(view)?)
+                };
                 self.view_runs(id, view, &shown)?;
             }
+        }
+        Ok(())
+    }
+
+    /// What somebody has of an object already: reading the rest would make the kernel give memory for it, which
+    /// only the end can't do without.
+    fn touched(&mut self, id: ObjectId, views: &[View]) -> Result<(), Error> {
+        for view in views.iter().filter(|view| view.shared) {
+            // Who ended meanwhile shows nothing.
+            let touched = Pagemap::open(view.host).and_then(|pagemap| pagemap.touched(&[whole(view)]));
+            self.view_runs(id, view, &touched.unwrap_or_default())?;
         }
         Ok(())
     }
@@ -210,36 +241,66 @@ impl<'a> Sender<'a> {
                         break;
                     }
                 }
-                self.without_zeros(Space::Object(id), view.offset + (at - view.address))?;
+                self.object_part(id, view.offset + (at - view.address))?;
                 at += len;
             }
         }
         Ok(())
     }
 
-    fn object_file(
-        &mut self,
-        id: ObjectId,
-        object: &Object,
-        file: &std::os::fd::OwnedFd,
-    ) -> Result<(), Error> {
-        use std::os::unix::fs::FileExt;
+    fn object_file(&mut self, id: ObjectId, object: &Object, file: &OwnedFd) -> Result<(), Error> {
         let io = |e| Error::system("reading shared memory", e);
-        let file = std::fs::File::from(file.try_clone().map_err(io)?);
-        let mut at = 0;
-        while at < object.size {
-            let part = (object.size - at).min(CHUNK);
-            self.buffer.resize(part.next_multiple_of(PAGE) as usize, 0);
-            self.buffer.fill(0);
-            let mut got = 0;
-            while got < part as usize {
-                match file.read_at(&mut self.buffer[got..part as usize], at + got as u64).map_err(io)? {
-                    0 => break,
-                    n => got += n,
+        let (file, data) = data_of(file, object.size).map_err(io)?;
+        for run in &data {
+            let mut at = run.start;
+            while at < run.end {
+                let part = self.empty_buffer(run.end - at);
+                let mut got = 0;
+                // The last page is zero behind the end.
+                while got < part {
+                    match file.read_at(&mut self.buffer[got..], at + got as u64).map_err(io)? {
+                        0 => break,
+                        n => got += n,
+                    }
                 }
+                self.object_part(id, at)?;
+                at += part as u64;
             }
-            self.without_zeros(Space::Object(id), at)?;
-            at += part;
+        }
+        for emptied in runs::difference(&self.shown.filled(id), &data) {
+            let mut at = emptied.start;
+            while at < emptied.end {
+                let part = self.empty_buffer(emptied.end - at);
+                self.object_part(id, at)?;
+                at += part as u64;
+            }
+        }
+        Ok(())
+    }
+
+    /// So many zeros, at most a chunk of them.
+    fn empty_buffer(&mut self, len: u64) -> usize {
+        self.buffer.clear();
+        self.buffer.resize(len.min(CHUNK) as usize, 0);
+        self.buffer.len()
+    }
+
+    /// Sends the buffer's pages that are not what the target has.
+    fn object_part(&mut self, id: ObjectId, offset: u64) -> Result<(), Error> {
+        let first = offset / PAGE;
+        let pages: Vec<_> = self.buffer.chunks(PAGE as usize).map(known).collect();
+        let mut start = None;
+        for page in 0..=pages.len() {
+            let wanted = pages.get(page).is_some_and(|now| *now != self.shown.at(id, first + page as u64));
+            match (wanted, start) {
+                (true, None) => start = Some(page),
+                (false, Some(from)) => {
+                    self.part(Space::Object(id), offset, from * PAGE as usize..page * PAGE as usize)?;
+                    self.shown.sent(id, first + from as u64, &pages[from..page]);
+                    start = None;
+                }
+                _ => {}
+            }
         }
         Ok(())
     }
@@ -271,8 +332,42 @@ impl<'a> Sender<'a> {
 }
 
 /// By whole lines of the cache, which compilers look at with wide registers.
-fn is_zero(page: &[u8]) -> bool {
+pub(super) fn is_zero(page: &[u8]) -> bool {
     page.chunks_exact(64).all(|line| line.iter().fold(0, |all, byte| all | byte) == 0)
+}
+
+fn whole(view: &View) -> Run {
+    Run { start: view.address, end: view.address + view.len }
+}
+
+fn own_of(view: &View) -> Result<Vec<Run>, Error> {
+    open_pagemap(view.host)?
+        .own_pages(&[whole(view)])
+        .map_err(|e| Error::system("looking for the pages of a shared object", e))
+}
+
+/// The file to be read, and which pages of it are more than holes.
+fn data_of(file: &OwnedFd, size: u64) -> io::Result<(File, Vec<Run>)> {
+    let all = Run { start: 0, end: size.next_multiple_of(PAGE) };
+    let whole = || Ok((File::from(file.try_clone()?), vec![all]));
+    // Looking for holes moves the position, which is the program's in a duplicate of its descriptor.
+    let Ok(own) = roam_sys::descriptor::reopen(file.as_fd(), libc::O_RDONLY) else { return whole() };
+    let own = File::from(own);
+    let seek = |from: u64, to: Whence| lseek(&own, from.cast_signed(), to).map(i64::cast_unsigned);
+    let (mut data, mut at) = (Vec::new(), 0);
+    while at < size {
+        match seek(at, Whence::SeekData) {
+            Ok(start) if start < size => {
+                let Ok(end) = seek(start, Whence::SeekHole) else { return whole() };
+                let run = Run { start: start / PAGE * PAGE, end: end.next_multiple_of(PAGE).min(all.end) };
+                at = run.end.max(start + 1);
+                data.push(run);
+            }
+            Ok(_) | Err(nix::errno::Errno::ENXIO) => break,
+            Err(_) => return whole(),
+        }
+    }
+    Ok((own, data))
 }
 
 /// Opens a process's page map.
@@ -281,12 +376,6 @@ fn is_zero(page: &[u8]) -> bool {
 /// If it is gone.
 fn open_pagemap(host: i32) -> Result<Pagemap, Error> {
     Pagemap::open(host).map_err(|e| Error::system(format!("opening the page map of process {host}"), e))
-}
-
-fn own_of(view: &View) -> Result<Vec<Run>, Error> {
-    open_pagemap(view.host)?
-        .own_pages(&[Run { start: view.address, end: view.address + view.len }])
-        .map_err(|e| Error::system("looking for the pages of a shared object", e))
 }
 
 pub(super) fn read_any(host: i32, address: u64, into: &mut [u8], prot: i32) -> io::Result<()> {

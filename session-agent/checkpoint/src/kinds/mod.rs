@@ -31,6 +31,7 @@ pub mod message_queue;
 pub mod messages;
 pub mod namespaces;
 pub mod netlink;
+pub mod object_pages;
 pub mod open_file;
 mod paths;
 pub mod pidfd;
