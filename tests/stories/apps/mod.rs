@@ -38,6 +38,7 @@ fn run(only: &[String], report: &mut Report) -> Result<()> {
     let (folder, _) = lab.folder_in_home("apps")?;
     fs::write(folder.join("two-processes.py"), include_str!("two-processes.py"))?;
     fs::write(folder.join("Swing.java"), include_str!("Swing.java"))?;
+    fs::write(folder.join("browser.py"), include_str!("browser.py"))?;
     let mut figures = Vec::new();
     for app in apps().filter(|app| only.is_empty() || only.iter().any(|name| *name == app.name)) {
         let result = Ride { lab: &lab, app, folder: &folder, pictures: &pictures }.whole();

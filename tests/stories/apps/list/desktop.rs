@@ -132,6 +132,16 @@ pub(super) const APPS: &[App] = &[
         ..APP
     },
     App {
+        // As the package made it, with its sandbox.
+        name: "firefox-esr",
+        command: &["python3", "apps/browser.py", "apps/firefox-esr", "firefox-esr"],
+        title: "^ready",
+        before: &[Text("unsaved")],
+        after: &[Text(" #"), RETURN],
+        proof: Proof::File("unsaved", " #"),
+        ..APP
+    },
+    App {
         name: "xcalc",
         command: &["xcalc"],
         before: &[Text("12+")],
