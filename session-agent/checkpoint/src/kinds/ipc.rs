@@ -83,7 +83,7 @@ pub fn capture(
     for segment in &unattached {
         let address = sysv::attach_in_helper(segment, &mut helper)?;
         let len = segment.size.next_multiple_of(PAGE);
-        let view = View { host: helper.host(), address, offset: 0, len, shared: true };
+        let view = View { host: helper.host(), address, offset: 0, len, prot: libc::PROT_READ, shared: true };
         views.entry(segment.object).or_default().push(view);
     }
     let ipc = Ipc {

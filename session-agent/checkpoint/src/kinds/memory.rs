@@ -18,6 +18,7 @@ use roam_api::error::Refusal;
 use roam_sys::memory;
 use roam_sys::procfs::maps::Area;
 use roam_sys::procfs::smaps;
+use roam_sys::runs::Run;
 
 use crate::content::{self, Content, MapsName};
 use crate::error::Error;
@@ -63,8 +64,31 @@ pub struct View {
     pub offset: u64,
     /// Length in bytes.
     pub len: u64,
+    /// PROT_* bits.
+    pub prot: i32,
     /// Every page of it is the object's; a private one may show pages of the process's own.
     pub shared: bool,
+}
+
+impl View {
+    /// Where it lies in the process.
+    #[must_use]
+    pub fn range(&self) -> Run {
+        Run { start: self.address, end: self.address + self.len }
+    }
+
+    /// The part of the object that it shows.
+    #[must_use]
+    pub fn part(&self) -> Run {
+        Run { start: self.offset, end: self.offset + self.len }
+    }
+
+    /// Where in the object these runs of the process lie.
+    #[must_use]
+    pub fn inside(&self, runs: &[Run]) -> Vec<Run> {
+        let inside = |at: u64| self.offset + (at - self.address);
+        runs.iter().map(|run| Run { start: inside(run.start), end: inside(run.end) }).collect()
+    }
 }
 
 /// Where the bytes of each object can be read.
@@ -147,7 +171,7 @@ impl<'a> Builder<'a> {
             let Some(backing) = backing else { continue };
             if let Backing::Object { object, offset } = backing {
                 let (address, len) = (area.start, area.len());
-                let view = View { host, address, offset, len, shared: area.shared };
+                let view = View { host, address, offset, len, prot: area.prot, shared: area.shared };
                 self.seen_at.entry(object).or_default().push(view);
             }
             mappings.push(Mapping {

@@ -1,5 +1,6 @@
 //! Sending the pages of memory: those a process has for itself, and the bytes of shared objects.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::ops::Range;
@@ -63,6 +64,8 @@ pub struct Sender<'a> {
     pub running: bool,
     /// What the target has of shared objects.
     pub shown: ObjectPages,
+    /// What is there of the objects that views show, by the view's process and address; all of it if nothing is said.
+    pub there: HashMap<(i32, u64), Vec<Run>>,
     buffer: Vec<u8>,
 }
 
@@ -74,6 +77,7 @@ impl<'a> Sender<'a> {
             stats: PageStats::default(),
             running: false,
             shown: ObjectPages::default(),
+            there: HashMap::new(),
             buffer: Vec::new(),
         }
     }
@@ -198,18 +202,26 @@ impl<'a> Sender<'a> {
                 self.touched(id, views)?;
                 continue;
             }
-            // Pages that a process wrote privately say nothing of the object, so they come first and only
-            // stay where nobody shows anything else.
-            for view in views.iter().filter(|view| !view.shared) {
-                self.view_runs(id, view, &own_of(view)?)?;
-            }
+            // What one shows the others need not: a server's shared memory is mapped by all its processes.
+            let mut shown = Vec::new();
             for view in views {
-                let shown = if view.shared {
-                    vec![whole(view)]
-                } else {
-                    runs::difference(&[whole(view)], &own_of(view)?)
-                };
-                self.view_runs(id, view, &shown)?;
+                let own = if view.shared { Vec::new() } else { own_of(view)? };
+                let new = runs::difference(&runs::difference(&[view.part()], &own), &shown);
+                match self.there.get(&(view.host, view.address)) {
+                    Some(there) => {
+                        let (data, holes) = (runs::intersection(&new, there), runs::difference(&new, there));
+                        self.view_runs(id, view, &data)?;
+                        self.emptied(id, &holes)?;
+                    }
+                    None => self.view_runs(id, view, &new)?,
+                }
+                shown = runs::union(&shown, &new);
+            }
+            // Pages that a process wrote privately say nothing of the object: only where nobody shows it.
+            for view in views.iter().filter(|view| !view.shared) {
+                let new = runs::difference(&own_of(view)?, &shown);
+                self.view_runs(id, view, &new)?;
+                shown = runs::union(&shown, &new);
             }
         }
         Ok(())
@@ -218,30 +230,34 @@ impl<'a> Sender<'a> {
     /// What somebody has of an object already: reading the rest would make the kernel give memory for it, which
     /// only the end can't do without.
     fn touched(&mut self, id: ObjectId, views: &[View]) -> Result<(), Error> {
+        let mut shown = Vec::new();
         for view in views.iter().filter(|view| view.shared) {
             // Who ended meanwhile shows nothing.
-            let touched = Pagemap::open(view.host).and_then(|pagemap| pagemap.touched(&[whole(view)]));
-            self.view_runs(id, view, &touched.unwrap_or_default())?;
+            let touched = Pagemap::open(view.host).and_then(|pagemap| pagemap.touched(&[view.range()]));
+            let new = runs::difference(&view.inside(&touched.unwrap_or_default()), &shown);
+            self.view_runs(id, view, &new)?;
+            shown = runs::union(&shown, &new);
         }
         Ok(())
     }
 
-    /// These runs of a view, as far as the object goes.
+    /// These runs of the object as a view shows them, as far as the object goes.
     fn view_runs(&mut self, id: ObjectId, view: &View, runs: &[Run]) -> Result<(), Error> {
         for run in runs {
             let mut at = run.start;
             while at < run.end {
+                let address = view.address + (at - view.offset);
                 let mut len = (run.end - at).min(CHUNK);
                 self.buffer.resize(len as usize, 0);
-                if read_any(view.host, at, &mut self.buffer, 0).is_err() {
+                if read_any(view.host, address, &mut self.buffer, view.prot).is_err() {
                     // The object ends in between: page by page up to there.
                     len = PAGE;
                     self.buffer.resize(len as usize, 0);
-                    if read_any(view.host, at, &mut self.buffer, 0).is_err() {
+                    if read_any(view.host, address, &mut self.buffer, view.prot).is_err() {
                         break;
                     }
                 }
-                self.object_part(id, view.offset + (at - view.address))?;
+                self.object_part(id, at)?;
                 at += len;
             }
         }
@@ -267,7 +283,12 @@ impl<'a> Sender<'a> {
                 at += part as u64;
             }
         }
-        for emptied in runs::difference(&self.shown.filled(id), &data) {
+        self.emptied(id, &runs::difference(&[Run { start: 0, end: u64::MAX }], &data))
+    }
+
+    /// These parts of an object are zero now: sent where they were not.
+    fn emptied(&mut self, id: ObjectId, holes: &[Run]) -> Result<(), Error> {
+        for emptied in runs::intersection(&self.shown.filled(id), holes) {
             let mut at = emptied.start;
             while at < emptied.end {
                 let part = self.empty_buffer(emptied.end - at);
@@ -336,14 +357,12 @@ pub(super) fn is_zero(page: &[u8]) -> bool {
     page.chunks_exact(64).all(|line| line.iter().fold(0, |all, byte| all | byte) == 0)
 }
 
-fn whole(view: &View) -> Run {
-    Run { start: view.address, end: view.address + view.len }
-}
-
+/// Where in the object the view's process has pages of its own instead.
 fn own_of(view: &View) -> Result<Vec<Run>, Error> {
-    open_pagemap(view.host)?
-        .own_pages(&[whole(view)])
-        .map_err(|e| Error::system("looking for the pages of a shared object", e))
+    let own = open_pagemap(view.host)?
+        .own_pages(&[view.range()])
+        .map_err(|e| Error::system("looking for the pages of a shared object", e))?;
+    Ok(view.inside(&own))
 }
 
 /// The file to be read, and which pages of it are more than holes.

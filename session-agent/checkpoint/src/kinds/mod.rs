@@ -39,6 +39,7 @@ pub mod pipe;
 pub mod private_files;
 pub mod process;
 pub mod regular;
+pub mod resident;
 pub mod semaphores;
 pub mod sharing;
 pub mod signalfd;

@@ -109,6 +109,31 @@ pub fn read(pid: i32) -> io::Result<Vec<(Area, Details)>> {
     parse(&super::read(&format!("/proc/{pid}/smaps"))?)
 }
 
+/// How much of the area at this address is swapped out, in bytes. For shared memory that counts pages that the
+/// process never touched, too.
+///
+/// # Errors
+/// As [`read`]; NotFound if nothing is mapped there.
+pub fn swapped(pid: i32, address: u64) -> io::Result<u64> {
+    swapped_at(&super::read(&format!("/proc/{pid}/smaps"))?, address)
+}
+
+fn swapped_at(text: &[u8], address: u64) -> io::Result<u64> {
+    let mut inside = false;
+    for line in text.split(|b| *b == b'\n').filter(|line| !line.is_empty()) {
+        if !line[0].is_ascii_uppercase() {
+            let area = maps::parse(line)?.pop().ok_or(io::ErrorKind::InvalidData)?;
+            inside = area.start <= address && address < area.end;
+        } else if inside && let Some(words) = line.strip_prefix(b"Swap:") {
+            let kib = String::from_utf8_lossy(words);
+            let kib: u64 =
+                kib.trim().trim_end_matches(" kB").parse().map_err(|_| io::ErrorKind::InvalidData)?;
+            return Ok(kib << 10);
+        }
+    }
+    Err(io::ErrorKind::NotFound.into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -127,6 +152,16 @@ mod tests {
             | VmFlags::MAY_WRITE;
         assert_eq!(areas[0].1, Details { flags: VmFlags(wanted), key: 3 });
         assert_eq!((areas[1].0.name.as_slice(), areas[1].1), (b"/a b".as_slice(), Details::default()));
+    }
+
+    #[test]
+    fn what_is_swapped_out_of_an_area() {
+        let text =
+            b"7f0000002000-7f0000003000 rw-s 00000000 00:01 5 \nSwap:                  4 kB\nSwapPss: 1 kB\n\
+            7f0000003000-7f0000005000 rw-s 00001000 00:01 5                  /x\nRss: 0 kB\nSwap:   0 kB\n";
+        assert_eq!(swapped_at(text, 0x7f00_0000_2fff).unwrap(), 4096);
+        assert_eq!(swapped_at(text, 0x7f00_0000_3000).unwrap(), 0);
+        assert!(swapped_at(text, 0x7f00_0000_5000).is_err());
     }
 
     #[test]
