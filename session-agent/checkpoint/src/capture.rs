@@ -10,7 +10,7 @@ use roam_sys::inject::{Area, InjectError, rest};
 use roam_sys::limits::Raised;
 use roam_sys::procfs::{maps, status};
 use roam_sys::ptrace::Stop;
-use roam_sys::runs::{self, Run};
+use roam_sys::runs::Run;
 
 use crate::error::{Error, passes};
 use crate::freeze::{Frozen, FrozenProcess, room};
@@ -333,7 +333,7 @@ impl Frozen {
     ) -> Result<PageStats, Error> {
         sink.layout(&image.layout)?;
         let mut sender = Sender::new(sink);
-        sender.there = self.resident()?;
+        sender.there = resident::all(self, &self.objects, &self.views)?;
         match tracker {
             Some(tracker) => {
                 tracker.send(&self.open_memory()?, &image.layout, &mut sender)?;
@@ -351,26 +351,6 @@ impl Frozen {
             }
         }
         Ok(sender.stats)
-    }
-
-    /// What is there of the shared objects that only mappings show.
-    fn resident(&self) -> Result<HashMap<(i32, u64), Vec<Run>>, Error> {
-        let mut there = HashMap::new();
-        for (id, _, file) in self.objects.iter() {
-            let views = self.views.get(&id).map_or(&[][..], Vec::as_slice);
-            let mut known = Vec::new();
-            for view in views.iter().filter(|view| view.shared && file.is_none()) {
-                let new = !runs::difference(&[view.part()], &known).is_empty();
-                let process = self.living().find(|process| new && process.host == view.host);
-                if let Some(process) = process
-                    && let Some(runs) = resident::resident(process, view)?
-                {
-                    there.insert((view.host, view.address), runs);
-                    known = runs::union(&known, &[view.part()]);
-                }
-            }
-        }
-        Ok(there)
     }
 
     /// The file locks that it had when it was captured.

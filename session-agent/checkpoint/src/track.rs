@@ -24,6 +24,7 @@ use crate::freeze::{FrozenProcess, freeze};
 use crate::kinds::memory::{Builder, ObjectViews};
 use crate::kinds::memory_send::{Access, Sender};
 use crate::kinds::object_pages::ObjectPages;
+use crate::kinds::resident;
 use crate::objects::Objects;
 use crate::pages::{Backing, Layout, Mapping, PageSink, PageStats, ProcessLayout, Space};
 use crate::pod::Pod;
@@ -98,10 +99,12 @@ impl Tracker {
                 tracked.register(&process.mappings);
             }
         }
+        let there = resident::all(&frozen, &self.objects, &views)?;
         frozen.thaw();
         sink.layout(&layout)?;
         let mut sender = Sender::new(sink);
         sender.running = true;
+        sender.there = there;
         self.send(&open, &layout, &mut sender)?;
         let objects = std::mem::take(&mut self.objects);
         let sent = self.send_objects(&layout, (&objects, &views), &mut sender);

@@ -1,6 +1,5 @@
 //! Sending the pages of memory: those a process has for itself, and the bytes of shared objects.
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::ops::Range;
@@ -15,6 +14,7 @@ use roam_sys::runs::{self, Run};
 use crate::error::Error;
 use crate::kinds::memory::{ObjectViews, View};
 use crate::kinds::object_pages::{ObjectPages, known};
+use crate::kinds::resident::There;
 use crate::objects::{Object, ObjectId, Objects};
 use crate::pages::{Backing, Mapping, PAGE, PageSink, PageStats, ProcessLayout, Space};
 
@@ -65,7 +65,7 @@ pub struct Sender<'a> {
     /// What the target has of shared objects.
     pub shown: ObjectPages,
     /// What is there of the objects that views show, by the view's process and address; all of it if nothing is said.
-    pub there: HashMap<(i32, u64), Vec<Run>>,
+    pub there: There,
     buffer: Vec<u8>,
 }
 
@@ -77,7 +77,7 @@ impl<'a> Sender<'a> {
             stats: PageStats::default(),
             running: false,
             shown: ObjectPages::default(),
-            there: HashMap::new(),
+            there: There::new(),
             buffer: Vec::new(),
         }
     }
@@ -227,14 +227,20 @@ impl<'a> Sender<'a> {
         Ok(())
     }
 
-    /// What somebody has of an object already: reading the rest would make the kernel give memory for it, which
-    /// only the end can't do without.
+    /// What is there of an object, or somebody has of it: reading the rest would make the kernel give memory for it,
+    /// which only the end can't do without.
     fn touched(&mut self, id: ObjectId, views: &[View]) -> Result<(), Error> {
         let mut shown = Vec::new();
         for view in views.iter().filter(|view| view.shared) {
-            // Who ended meanwhile shows nothing.
-            let touched = Pagemap::open(view.host).and_then(|pagemap| pagemap.touched(&[view.range()]));
-            let new = runs::difference(&view.inside(&touched.unwrap_or_default()), &shown);
+            let there = match self.there.get(&(view.host, view.address)) {
+                Some(there) => there.clone(),
+                // Who ended meanwhile shows nothing.
+                None => Pagemap::open(view.host)
+                    .and_then(|pagemap| pagemap.touched(&[view.range()]))
+                    .map(|touched| view.inside(&touched))
+                    .unwrap_or_default(),
+            };
+            let new = runs::difference(&there, &shown);
             self.view_runs(id, view, &new)?;
             shown = runs::union(&shown, &new);
         }

@@ -5,13 +5,16 @@
 //! only where smaps, looked at afterwards, says that nothing of the area is. Nobody can bring a page back in
 //! between: all who have it stand still.
 
-use roam_sys::procfs::smaps;
-use roam_sys::runs::{Run, push};
+use std::collections::HashMap;
 
-use super::memory::View;
+use roam_sys::procfs::smaps;
+use roam_sys::runs::{self, Run, push};
+
+use super::memory::{ObjectViews, View};
 use crate::capture::ask_alone;
 use crate::error::Error;
-use crate::freeze::FrozenProcess;
+use crate::freeze::{Frozen, FrozenProcess};
+use crate::objects::Objects;
 use crate::pages::PAGE;
 
 /// What is smaller is read whole.
@@ -19,11 +22,34 @@ const LEAST: u64 = 1 << 20;
 /// Looked at in one call, in bytes; a byte of answer for each page.
 const STEP: u64 = 256 << 20;
 
-/// The parts of the object that a view shows and that are there; none if that is not known.
+/// What is there of the objects that only mappings show, by the process and address of a view. What is not in it is to
+/// be read whole.
+pub type There = HashMap<(i32, u64), Vec<Run>>;
+
+/// Looks at all objects of a session that stands still.
 ///
 /// # Errors
-/// If the process can't be asked.
-pub fn resident(process: &FrozenProcess, view: &View) -> Result<Option<Vec<Run>>, Error> {
+/// If a process can't be asked.
+pub fn all(frozen: &Frozen, objects: &Objects, views: &ObjectViews) -> Result<There, Error> {
+    let mut all = There::new();
+    for (id, _, _) in objects.iter().filter(|(_, _, file)| file.is_none()) {
+        let mut known = Vec::new();
+        for view in views.get(&id).into_iter().flatten().filter(|view| view.shared) {
+            let new = !runs::difference(&[view.part()], &known).is_empty();
+            let process = frozen.living().find(|process| new && process.host == view.host);
+            if let Some(process) = process
+                && let Some(there) = resident(process, view)?
+            {
+                all.insert((view.host, view.address), there);
+                known = runs::union(&known, &[view.part()]);
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// The parts of the object that a view shows and that are there; none if that is not known.
+fn resident(process: &FrozenProcess, view: &View) -> Result<Option<Vec<Run>>, Error> {
     if view.len < LEAST {
         return Ok(None);
     }
