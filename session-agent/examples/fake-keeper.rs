@@ -182,11 +182,17 @@ async fn answer(
         }
         Request::Resume { identity, file } => {
             let mut info: SessionInfo = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+            start_init(fake);
+            // As a real one: its first word is of the sleep, and the next one may come after the answer.
+            set(info.clone());
             info.generation = identity.generation;
             info.state = SessionState::Running;
-            start_init(fake);
-            set(info);
-            remember(fake);
+            let fake = fake.clone();
+            tokio::spawn(async move {
+                tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+                fake.info.send_replace(Some(info));
+                remember(&fake);
+            });
             (Ok(Answer::Resumed(WakeReport { pod_ms: 1.0, restored_ms: 1.0 })), false)
         }
         Request::Receive { identity, from, lane, .. } => {

@@ -152,6 +152,9 @@ fn a_session_sleeps_and_wakes() {
     desk.start();
     assert_eq!(desk.json(&["list", "--json"])["sessions"][0]["state"], "parked");
     assert_eq!(desk.ok(&["resume", "s"]), "s");
+    // Who is told that it woke finds it so, though its keeper says it later.
+    let woken = &desk.json(&["list", "--json"])["sessions"][0];
+    assert_eq!((&woken["state"], &woken["generation"]), (&"running".into(), &2.into()));
     desk.fails(3, &["resume", "s"]);
     let other = desk.path("file.roam");
     let other = other.to_str().unwrap();

@@ -11,12 +11,12 @@ use roam_api::keeper::{Answer as KeeperAnswer, Identity, Request as KeeperReques
 use roam_api::peer::{Action, MAX_HOPS};
 use roam_api::session::{MachineKey, SessionId, SessionSpec};
 
-use super::actions::Origin;
+use super::actions::{self, Origin};
 use super::keeper::{Keeper, unexpected};
 use super::machines::Meant;
 use super::outcome::{self, Question};
 use super::serve::Channel;
-use super::table::Place;
+use super::table::{Place, Table};
 use super::{Agent, doctor, pair, spawn, viewers, watch};
 
 /// The most that a session's command line and environment may take together, in bytes.
@@ -277,7 +277,8 @@ pub async fn resume(agent: &Arc<Agent>, id: SessionId, asked: viewers::Asked) ->
         return Err(Failure::refused(format!("The file {file}, in which {} sleeps, is gone.", info.name))
             .next("Put it back and try again."));
     }
-    let identity = identity(agent, id, info.generation + 1, info.home);
+    let generation = info.generation + 1;
+    let identity = identity(agent, id, generation, info.home);
     let runtime = agent.paths.session_runtime(&id);
     let request = KeeperRequest::Resume { identity, file };
     let report = match first_request(agent, &runtime, &agent.paths.session_state(&id), &request).await? {
@@ -285,6 +286,9 @@ pub async fn resume(agent: &Arc<Agent>, id: SessionId, asked: viewers::Asked) ->
         other => return Err(unexpected(&other)),
     };
     agent.change(|core| core.table.unpark(&id));
+    // The keeper's first word was of the sleep: who is told that it woke and sends it on must send what runs.
+    let sleeps = |table: &Table| table.here(&id).is_some_and(|here| here.generation < generation);
+    let _ = actions::wait_for(agent, |table| (!sleeps(table)).then_some(())).await;
     agent.remember();
     if info.screen
         && let Err(failure) = viewers::show_here(agent, id, false, None, asked).await
