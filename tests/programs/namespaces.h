@@ -36,7 +36,7 @@ __attribute__((unused)) static ino_t namespace_of(pid_t pid, const char *kind) {
     char path[64];
     snprintf(path, sizeof path, "/proc/%d/ns/%s", pid, kind);
     struct stat stat_of;
-    MUST(stat(path, &stat_of));
+    CHECK(stat(path, &stat_of) == 0, "%s can not be seen", path);
     return stat_of.st_ino;
 }
 

@@ -24,6 +24,7 @@ use crate::kinds::memory;
 use crate::kinds::memory_send::{Access, Sender};
 use crate::kinds::memory_settings;
 use crate::kinds::namespaces::{self, Finder, Inside};
+use crate::kinds::pid_namespaces::Level;
 use crate::kinds::private_files;
 use crate::kinds::process::{self, ProcessState};
 use crate::kinds::resident;
@@ -84,7 +85,7 @@ fn look(pod: &dyn Pod, externals: &dyn Externals) -> Result<Vec<Refusal>, Error>
         let mut refuse = |reason: &str, remedy: &str| {
             refusals.push(Refusal {
                 process: name.clone(),
-                pid: status.ns_pid.last().copied().unwrap_or(host) as u32,
+                pid: status.ns_pid.get(1).copied().unwrap_or(host) as u32,
                 what: "the process itself".to_owned(),
                 reason: reason.to_owned(),
                 remedy: remedy.to_owned(),
@@ -100,10 +101,7 @@ fn look(pod: &dyn Pod, externals: &dyn Externals) -> Result<Vec<Refusal>, Error>
         if stat.state == b'Z' {
             continue;
         }
-        if status.ns_pid.len() != 2 {
-            refuse("it lives in a pid namespace of its own", APART);
-            continue;
-        }
+        let (Some(&pid), Ok(level)) = (status.ns_pid.get(1), Level::of(host, &status)) else { continue };
         let apart = namespaces::not_carried(host, pod.init());
         if !apart.is_empty() {
             refuse(&format!("it made namespaces of its own ({})", apart.join(", ")), APART);
@@ -123,14 +121,7 @@ fn look(pod: &dyn Pod, externals: &dyn Externals) -> Result<Vec<Refusal>, Error>
         if let Ok(None) = folders::of(host, pod) {
             refuse(folders::NO_PATH.0, folders::NO_PATH.1);
         }
-        let node = Node {
-            pid: status.ns_pid[1],
-            ppid: 1,
-            pgid: 0,
-            sid: 0,
-            exit_signal: stat.exit_signal,
-            ended: None,
-        };
+        let node = Node { pid, ppid: 1, pgid: 0, sid: 0, exit_signal: stat.exit_signal, ended: None, level };
         if let Err(error) = builder.add(host, &name, node)
             && std::path::Path::new(&format!("/proc/{host}/maps")).exists()
             && roam_sys::procfs::stat::read(host).is_ok_and(|s| s.state != b'Z')
@@ -230,8 +221,9 @@ impl Frozen {
         objects: &mut Objects,
     ) -> Result<Image, Error> {
         self.leave_vdso()?;
+        let (finder, inside) = self.look_inside(pod)?;
         let nodes: Vec<Node> = self.processes.iter().map(|p| p.node).collect();
-        tree::plan(&nodes).map_err(|why| {
+        tree::plan(&nodes, finder.pids()).map_err(|why| {
             Error::Refused(vec![Refusal {
                 process: "session".to_owned(),
                 pid: 0,
@@ -242,7 +234,6 @@ impl Frozen {
         })?;
         let holders =
             self.living().map(|p| holder(p.host, p.node.pid, &p.name)).collect::<Result<Vec<_>, _>>()?;
-        let (finder, inside) = self.look_inside(pod)?;
         let mut refusals = sharing::between_processes(&holders);
         refusals.extend(self.living().filter_map(|process| apart(process, pod)));
         refusals.extend(finder.refusals().into_iter().chain(inside.refusals.iter().cloned()));
@@ -294,9 +285,9 @@ impl Frozen {
     /// The namespaces of the processes, and what is in them.
     fn look_inside(&self, pod: &dyn Pod) -> Result<(Finder, Inside), Error> {
         let mut finder = Finder::new(pod);
-        for process in self.living() {
+        for process in &self.processes {
             finder
-                .add(process.host, process.node.pid, &process.name)
+                .add(process.host, process.node, &process.name)
                 .map_err(|e| Error::system(format!("looking at the namespaces of {}", process.name), e))?;
         }
         let inside = finder.look_inside(pod, false)?;
@@ -306,12 +297,13 @@ impl Frozen {
     /// Whether the parent of a stopped process has been told, which only it can ask.
     fn ask_of_stop(&self, process: &mut ProcessState) -> Result<(), Error> {
         let Some(stopped) = &mut process.stopped else { return Ok(()) };
-        let parent = self.living().find(|p| p.node.pid == process.pid).map(|p| p.node.ppid);
-        let Some(parent) = self.living().find(|p| Some(p.node.pid) == parent) else { return Ok(()) };
+        let Some(child) = self.living().find(|p| p.node.pid == process.pid) else { return Ok(()) };
+        let Some(parent) = self.living().find(|p| p.node.pid == child.node.ppid) else { return Ok(()) };
+        let number = parent.node.level.number(&child.status.ns_pid).unwrap_or(process.pid);
         let (info, done) = ask_alone(parent, |batch| {
             let info = batch.room(128);
             let how = libc::WSTOPPED | libc::WNOHANG | libc::WNOWAIT;
-            let wait = [libc::P_PID.into(), process.pid.into(), info.into(), how.into(), 0.into()];
+            let wait = [libc::P_PID.into(), number.into(), info.into(), how.into(), 0.into()];
             batch.may("asking whether a stop was told", libc::SYS_waitid, &wait);
             info
         })?;

@@ -137,7 +137,7 @@ pub fn freeze(pod: &dyn Pod) -> Result<Frozen, Error> {
 
 pub(crate) fn refuse(host: i32, reason: &str, remedy: &str) -> Error {
     let name = stat::read(host).map(|s| String::from_utf8_lossy(&s.comm).into_owned()).unwrap_or_default();
-    let pid = status::read(host).ok().and_then(|s| s.ns_pid.last().copied()).unwrap_or(host);
+    let pid = status::read(host).ok().and_then(|s| s.ns_pid.get(1).copied()).unwrap_or(host);
     Error::Refused(vec![Refusal {
         process: name,
         pid: pid as u32,
@@ -177,7 +177,9 @@ impl Frozen {
             // SIGKILL needs no detach, and reaches stopped tracees.
             let _ = nix::sys::signal::kill(Pid::from_raw(process.host), nix::sys::signal::Signal::SIGKILL);
         }
-        for process in &self.processes {
+        let mut processes: Vec<&FrozenProcess> = self.processes.iter().collect();
+        processes.sort_by_key(|p| p.node.level.ending());
+        for process in processes {
             await_end(process.host);
         }
     }

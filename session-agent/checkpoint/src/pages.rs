@@ -6,6 +6,7 @@ use crate::content::Content;
 use crate::error::Error;
 use crate::kinds::memory_traits::Traits;
 use crate::kinds::namespaces::User;
+use crate::kinds::pid_namespaces::Pids;
 use crate::kinds::private_files::PrivateFile;
 use crate::kinds::tree::Node;
 use crate::objects::{Object, ObjectId};
@@ -109,6 +110,8 @@ pub struct Layout {
     pub private: Vec<PrivateFile>,
     /// User namespaces below the pod's, each after the one above it.
     pub users: Vec<User>,
+    /// Pid namespaces below the pod's, and the numbers in them.
+    pub pids: Pids,
 }
 
 /// What a round of pages was like.

@@ -16,6 +16,7 @@ use roam_sys::ptrace::{FOLLOW, Stop, Tracee};
 
 use crate::error::{Error, TRY_AGAIN};
 use crate::freeze::{FrozenProcess, FrozenThread, PATIENCE, refuse};
+use crate::kinds::pid_namespaces::Level;
 use crate::kinds::tree::Node;
 use crate::pod::Pod;
 
@@ -255,8 +256,9 @@ impl Stopper {
             let (Ok(stat), Ok(status)) = (stat::read(host), status::read(host)) else { continue };
             let zombie = stat.state == b'Z';
             let name = String::from_utf8_lossy(&stat.comm).into_owned();
-            let [_, pid] = status.ns_pid[..] else {
-                return Err(refuse(host, "it lives in a pid namespace of its own", crate::capture::APART));
+            let Some(pid) = status.ns_pid.get(1).copied() else { continue };
+            let Ok(level) = Level::of(host, &status) else {
+                return Err(refuse(host, "its pid namespace can't be looked at", TRY_AGAIN));
             };
             let in_pod = |ids: &[i32]| ids.get(1).copied().unwrap_or(0);
             let mut threads: Vec<FrozenThread> = Vec::new();
@@ -295,6 +297,7 @@ impl Stopper {
                     sid: in_pod(&status.ns_sid),
                     exit_signal: stat.exit_signal,
                     ended: zombie.then_some(stat.exit_code),
+                    level,
                 },
                 name,
                 stat,

@@ -28,6 +28,25 @@ pub trait Stubs {
         Err(Error::Image(format!("there is no namespace {namespace}")))
     }
 
+    /// The network that a process in a pid namespace of its own is in: it can't go to another and come back. None
+    /// for those that can.
+    fn network_of(&self, _pid: i32) -> Option<Id> {
+        None
+    }
+
+    /// Has such processes enter the networks that they are to be in.
+    ///
+    /// # Errors
+    /// If one can't.
+    fn enter_networks(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// What something with this number in the pod is called where a process is; none if it can't be seen there.
+    fn number(&self, _viewer: i32, pod: i32) -> Option<i32> {
+        Some(pod)
+    }
+
     /// Brings a descriptor of the keeper into the shared table; returns its number there (close-on-exec).
     ///
     /// # Errors

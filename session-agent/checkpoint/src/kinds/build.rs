@@ -112,6 +112,32 @@ impl<'a> Build<'a> {
         if net == 0 { Ok(WayInto(None)) } else { self.stubs.sentry(net).map(|pid| WayInto(Some(pid))) }
     }
 
+    /// The same for a process that makes the socket. None if it can't go there.
+    ///
+    /// # Errors
+    /// As [`Build::way_into`].
+    pub fn way_of(&self, maker: i32, net: Id) -> Result<Option<WayInto>, Error> {
+        match self.stubs.network_of(maker) {
+            None => self.way_into(net).map(Some),
+            Some(own) => Ok((own == net).then_some(WayInto(None))),
+        }
+    }
+
+    /// Has the processes that can't come back from their networks go there.
+    ///
+    /// # Errors
+    /// If one can't.
+    pub fn enter_networks(&mut self) -> Result<(), Error> {
+        self.flush()?;
+        self.stubs.enter_networks()
+    }
+
+    /// What something of the session is called where a process is.
+    #[must_use]
+    pub fn number(&self, viewer: i32, pod: i32) -> Option<i32> {
+        self.stubs.number(viewer, pod)
+    }
+
     /// Finds room in the shared table.
     ///
     /// # Errors

@@ -250,9 +250,15 @@ pub fn restore(
     message_queue::restore(&image.queues, stubs)?;
     let mut at = Build::new(image, stubs, slots, pod, externals)?;
     let files = || image.files.iter().enumerate().map(|(i, file)| (FileId(i as u32), file));
-    for (id, file) in files() {
-        if at.mark_made(id) {
-            file.kind.make(id, &mut at)?;
+    let elsewhere = |file: &OpenFile| matches!(&file.kind, Kind::Unix(socket) if socket.net != 0);
+    for is_elsewhere in [false, true] {
+        if is_elsewhere {
+            at.enter_networks()?;
+        }
+        for (id, file) in files().filter(|(_, file)| elsewhere(file) == is_elsewhere) {
+            if at.mark_made(id) {
+                file.kind.make(id, &mut at)?;
+            }
         }
     }
     for (id, file) in files() {
@@ -390,13 +396,20 @@ impl SignalOwner {
     }
 }
 
-/// Adds the calls that can be made only when a process has its threads: some of them get signals.
-pub fn give_to_threads(image: &Descriptors, pid: i32, batch: &mut Batch) {
+/// Adds the calls that can be made only when a process has its threads: some of them get signals. `number` says what
+/// they are called where the process is.
+pub fn give_to_threads(
+    image: &Descriptors,
+    pid: i32,
+    number: &dyn Fn(i32) -> Option<i32>,
+    batch: &mut Batch,
+) {
     let Some(table) = image.tables.iter().find(|t| t.pid == pid) else { return };
     for entry in &table.entries {
         let file = image.files.get(entry.file.0 as usize);
-        if let Some(owner) = file.and_then(|f| f.owner).filter(|o| o.kind == F_OWNER_TID) {
-            owner.set(entry.number, batch);
+        let owner = file.and_then(|f| f.owner).filter(|o| o.kind == F_OWNER_TID);
+        if let Some((owner, id)) = owner.and_then(|owner| Some((owner, number(owner.id)?))) {
+            SignalOwner { id, ..owner }.set(entry.number, batch);
         }
     }
 }

@@ -349,9 +349,9 @@ impl Known<'_> {
     #[must_use]
     pub fn pod_thread(&self, host: i32) -> Option<i32> {
         let status = std::fs::read_to_string(format!("/proc/{host}/status")).ok()?;
-        let field = |name: &str| status.lines().find_map(|l| l.strip_prefix(name))?.split_whitespace().last();
-        self.pod_pid(field("Tgid:")?.parse().ok()?)?;
-        field("NSpid:")?.parse().ok()
+        let field = |name: &str| Some(status.lines().find_map(|l| l.strip_prefix(name))?.split_whitespace());
+        self.pod_pid(field("Tgid:")?.next()?.parse().ok()?)?;
+        field("NSpid:")?.nth(1)?.parse().ok()
     }
 
     /// The pod's number of a process group: its leader may have ended, so any member tells.
@@ -364,7 +364,7 @@ impl Known<'_> {
                 .find(|h| nix::unistd::getpgid(Some(h.host)).is_ok_and(|group| group.as_raw() == host))?;
             let status = std::fs::read_to_string(format!("/proc/{}/status", member.host)).ok()?;
             let groups = status.lines().find_map(|l| l.strip_prefix("NSpgid:"))?;
-            groups.split_whitespace().last()?.parse().ok()
+            groups.split_whitespace().nth(1)?.parse().ok()
         })
     }
 

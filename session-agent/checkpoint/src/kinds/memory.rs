@@ -123,9 +123,7 @@ impl<'a> Builder<'a> {
         } else {
             smaps::read(host).map_err(|e| Error::system(format!("reading the memory map of {name}"), e))?
         };
-        if node.ended.is_none()
-            && let Err(error) = self.namespaces.add(host, node.pid, name)
-        {
+        if let Err(error) = self.namespaces.add(host, node, name) {
             self.refusals.push(namespaces::unseen(node.pid, name, &error));
         }
         let (areas, details): (Vec<Area>, Vec<smaps::Details>) = areas.into_iter().unzip();
@@ -318,6 +316,7 @@ impl<'a> Builder<'a> {
             objects: self.objects.image(),
             private: Vec::new(),
             users: self.namespaces.users(),
+            pids: self.namespaces.pids().clone(),
         };
         (layout, self.seen_at)
     }

@@ -34,6 +34,7 @@ pub mod netlink;
 pub mod object_pages;
 pub mod open_file;
 mod paths;
+pub mod pid_namespaces;
 pub mod pidfd;
 pub mod pipe;
 pub mod private_files;

@@ -1,4 +1,4 @@
-//! Namespaces that programs make for themselves, as sandboxes do: user, net, ipc and uts.
+//! Namespaces that programs make for themselves, as sandboxes do: user, net, ipc, uts and pid.
 //!
 //! Each is known by the inode of /proc/PID/ns/KIND at the source, and by the user namespace that owns it; user
 //! namespaces are a tree below the pod's own. What is in them is asked by a helper of the engine's that enters
@@ -7,8 +7,9 @@
 //! Into the pod's user namespace only the user's own id is mapped, so those below it map that one id or none,
 //! and setgroups(2) is forbidden in all of them.
 //!
-//! Refused: mnt, cgroup and time namespaces, and a pid namespace for children; threads of one process in
-//! different ones; a user namespace that no process is in but others are below; of net namespaces those with
+//! Refused: mnt, cgroup and time namespaces; threads of one process in different ones; a user namespace that no
+//! process is in but others are below; a pid namespace for children that has no process yet, or none any more, or
+//! that one of several threads has; of net namespaces those with
 //! anything but a loopback interface and its usual addresses; of ipc namespaces those with anything in them. What a
 //! program set below /proc/sys/net of its own, and its packet filters, are not looked for.
 
@@ -20,11 +21,14 @@ use std::os::unix::fs::MetadataExt;
 use nix::unistd::Pid;
 use roam_api::error::Refusal;
 use roam_sys::batch::{Batch, RetOf};
-use roam_sys::{descriptor, namespaces, procfs};
+use roam_sys::procfs::{self, status};
+use roam_sys::{descriptor, namespaces};
 use serde::{Deserialize, Serialize};
 
 use super::helper::Helper;
 use super::ipc;
+use super::pid_namespaces::{PidNamespace, Pids};
+use super::tree::Node;
 use crate::error::{Error, TRY_AGAIN};
 use crate::pod::Pod;
 
@@ -85,6 +89,8 @@ pub struct Places {
     pub ipc: Id,
     /// Its host name.
     pub uts: Id,
+    /// The pid namespace of its children to come, if that is another than its own.
+    pub children: Option<Id>,
 }
 
 /// A kind of namespace as /proc/PID/ns names it, and its flag for clone(2), unshare(2) and setns(2).
@@ -99,8 +105,11 @@ pub const NET: Kind = Kind("net", libc::CLONE_NEWNET);
 pub const IPC: Kind = Kind("ipc", libc::CLONE_NEWIPC);
 /// Namespaces of host names.
 pub const UTS: Kind = Kind("uts", libc::CLONE_NEWUTS);
+/// Pid namespaces.
+pub const PID: Kind = Kind("pid", libc::CLONE_NEWPID);
 
-const NOT_CARRIED: [&str; 4] = ["mnt", "cgroup", "time", "pid_for_children"];
+const CHILDREN: &str = "pid_for_children";
+const NOT_CARRIED: [&str; 3] = ["mnt", "cgroup", "time"];
 const REMEDY: &str = "This program can't be moved yet.";
 
 impl State {
@@ -142,7 +151,7 @@ pub fn not_carried(host: i32, init: Pid) -> Vec<&'static str> {
 /// Whether a thread is in another namespace than the first one of its process.
 #[must_use]
 pub fn is_apart(host: i32, tid: i32) -> bool {
-    let kinds = NOT_CARRIED.into_iter().chain([NET.0, IPC.0, UTS.0]);
+    let kinds = NOT_CARRIED.into_iter().chain([NET.0, IPC.0, UTS.0, CHILDREN]);
     let task = format!("{host}/task/{tid}");
     kinds.into_iter().any(|kind| match (inode(&host.to_string(), kind), inode(&task, kind)) {
         (Ok(leader), Ok(thread)) => leader != thread,
@@ -183,13 +192,17 @@ impl Member {
 #[derive(Debug)]
 pub struct Finder {
     init: Pid,
-    /// Inodes of the pod's own: user, net, ipc, uts.
-    pod: Option<[u64; 4]>,
+    /// Inodes of the pod's own: user, net, ipc, uts, pid.
+    pod: Option<[u64; 5]>,
     users: Vec<User>,
     /// Of each user namespace: somebody in it or below, and whether it is in it.
     members: Vec<(Member, bool)>,
     others: Vec<Found>,
+    pids: Pids,
     places: Vec<(i32, Places)>,
+    refusals: Vec<Refusal>,
+    /// Whose children go elsewhere.
+    sending: Vec<(Member, Id)>,
 }
 
 impl Finder {
@@ -197,27 +210,49 @@ impl Finder {
     #[must_use]
     pub fn new(pod: &dyn Pod) -> Self {
         let (users, members) = (Vec::new(), Vec::new());
-        Self { init: pod.init(), pod: None, users, members, others: Vec::new(), places: Vec::new() }
+        Self {
+            init: pod.init(),
+            pod: None,
+            users,
+            members,
+            others: Vec::new(),
+            pids: Pids::default(),
+            places: Vec::new(),
+            refusals: Vec::new(),
+            sending: Vec::new(),
+        }
     }
 
-    /// Looks at a process that lives.
+    /// Looks at a process.
     ///
     /// # Errors
     /// If it is gone, or may not be looked at.
-    pub fn add(&mut self, host: i32, pid: i32, name: &str) -> io::Result<()> {
-        let of = |task: &str| -> io::Result<[u64; 4]> {
-            Ok([inode(task, USER.0)?, inode(task, NET.0)?, inode(task, IPC.0)?, inode(task, UTS.0)?])
+    pub fn add(&mut self, host: i32, node: Node, name: &str) -> io::Result<()> {
+        let of = |task: &str| -> io::Result<[u64; 5]> {
+            let mut all = [0; 5];
+            for (place, kind) in all.iter_mut().zip([USER, NET, IPC, UTS, PID]) {
+                *place = inode(task, kind.0)?;
+            }
+            Ok(all)
         };
+        let pid = node.pid;
         let pod = match self.pod {
             Some(pod) => pod,
             None => *self.pod.insert(of(&self.init.to_string())?),
         };
-        let own = of(&host.to_string())?;
-        if own == pod {
-            self.places.push((pid, Places::default()));
+        let member = Member { host, pid, name: name.to_owned() };
+        if node.level.namespace != 0 {
+            self.numbers(&node, &member)?;
+        }
+        if node.ended.is_some() {
             return Ok(());
         }
-        let member = Member { host, pid, name: name.to_owned() };
+        let own = of(&host.to_string())?;
+        let children = self.children(&member, own[4])?;
+        if own == pod {
+            self.places.push((pid, Places { children, ..Places::default() }));
+            return Ok(());
+        }
         let id = |at: usize| if own[at] == pod[at] { 0 } else { own[at] };
         let open = |kind: Kind| File::open(format!("/proc/{host}/ns/{}", kind.0)).map(OwnedFd::from);
         let user = self.user(open(USER)?, &member, true)?;
@@ -227,8 +262,103 @@ impl Finder {
                 self.others.push(Found { id, owner, kind, member: member.clone() });
             }
         }
-        self.places.push((pid, Places { user, net: id(1), ipc: id(2), uts: id(3) }));
+        let places = Places { user, net: id(1), ipc: id(2), uts: id(3), children };
+        if node.level.namespace != 0 {
+            self.check_rights(&node, &places, &member);
+        }
+        self.places.push((pid, places));
         Ok(())
+    }
+
+    /// Notes the pid namespaces of a process in one of its own, and what it, its group, its session and its threads
+    /// are called there.
+    fn numbers(&mut self, node: &Node, member: &Member) -> io::Result<()> {
+        let own: OwnedFd = File::open(format!("/proc/{}/ns/pid", member.host))?.into();
+        let chain = self.pid_namespace(own, member)?;
+        let killed = node.ended.is_some_and(|status| ![0, libc::SIGKILL].contains(&(status & 0x7f)));
+        if node.level.first && killed {
+            let why =
+                "it has ended by a signal, and the first process of a pid namespace does so for nobody else";
+            self.refusals.push(member.refuse("the process itself", why, TRY_AGAIN));
+        }
+        let status = status::read(member.host)?;
+        for numbers in [&status.ns_pid, &status.ns_sid, &status.ns_pgid] {
+            self.pids.note(&chain, numbers);
+        }
+        if node.ended.is_none() {
+            for tid in procfs::threads(member.host)? {
+                self.pids.note(&chain, &status::read_thread(member.host, tid)?.ns_pid);
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes a pid namespace and those above it; all of them, the outermost first.
+    fn pid_namespace(&mut self, namespace: OwnedFd, member: &Member) -> io::Result<Vec<Id>> {
+        let id = descriptor::stat(namespace.as_fd())?.st_ino;
+        if self.pod.is_some_and(|pod| pod[4] == id) {
+            return Ok(Vec::new());
+        }
+        let mut chain = self.pid_namespace(namespaces::parent(namespace.as_fd())?, member)?;
+        if self.pids.get(id).is_none() {
+            let owner = self.user(namespaces::owner(namespace.as_fd())?, member, false)?;
+            let parent = chain.last().copied().unwrap_or(0);
+            self.pids.namespaces.push(PidNamespace { id, parent, owner });
+        }
+        chain.push(id);
+        Ok(chain)
+    }
+
+    /// The pid namespace of a process's children, if it is another than its own.
+    fn children(&mut self, member: &Member, own: u64) -> io::Result<Option<Id>> {
+        const WHAT: &str = "the pid namespace of its children";
+        let id = match inode(&member.host.to_string(), CHILDREN) {
+            Ok(id) if id == own => return Ok(None),
+            Ok(id) => id,
+            // The kernel shows none without a process.
+            Err(e)
+                if e.kind() == io::ErrorKind::NotFound && inode(&member.host.to_string(), NET.0).is_ok() =>
+            {
+                self.refusals.push(member.refuse(WHAT, "it has no process yet", TRY_AGAIN));
+                return Ok(None);
+            }
+            Err(e) => return Err(e),
+        };
+        if procfs::threads(member.host)?.len() > 1 {
+            let why = "it is not the one of its process, which has several threads";
+            self.refusals.push(member.refuse(WHAT, why, REMEDY));
+        }
+        self.sending.push((member.clone(), id));
+        Ok(Some(id))
+    }
+
+    /// Whether a process in a pid namespace of its own could come to where it is: who is born there has rights in
+    /// its owner and below only.
+    fn check_rights(&mut self, node: &Node, places: &Places, member: &Member) {
+        let owner = self.pids.owner(node.level.namespace);
+        let below = |id: Id| {
+            let above = |below: &Id| self.users.iter().find(|user| user.id == *below).map(|user| user.parent);
+            std::iter::successors(Some(id), above).any(|id| id == owner)
+        };
+        let strange = places.others().into_iter().filter(|(id, _)| *id != 0).find(|(id, _)| {
+            self.others.iter().find(|found| found.id == *id).is_none_or(|found| !below(found.owner))
+        });
+        let threads = procfs::threads(member.host).map_or(1, |threads| threads.len());
+        let why = if let Some((_, kind)) = strange {
+            format!("its {} namespace is older than its pid namespace", kind.0)
+        } else if node.level.first && places.user != owner && threads > 1 {
+            "the first process of a pid namespace has left the user namespace that owns it, and has threads"
+                .into()
+        } else {
+            return;
+        };
+        self.refusals.push(member.refuse("its namespaces", why, REMEDY));
+    }
+
+    /// The pid namespaces, and the numbers in them.
+    #[must_use]
+    pub fn pids(&self) -> &Pids {
+        &self.pids
     }
 
     /// Notes a user namespace and those above it, up to the pod's.
@@ -263,12 +393,17 @@ impl Finder {
         self.places.iter().find(|(known, _)| *known == pid).map(|(_, places)| *places).unwrap_or_default()
     }
 
-    /// User namespaces of which nobody can tell the maps.
+    /// What of this can't be carried.
     #[must_use]
     pub fn refusals(&self) -> Vec<Refusal> {
         let why = "a user namespace that it is below has no process any more";
         let lost = self.members.iter().filter(|(_, inside)| !inside);
-        lost.map(|(member, _)| member.refuse("its user namespace", why, REMEDY)).collect()
+        let lost = lost.map(|(member, _)| member.refuse("its user namespace", why, REMEDY));
+        let ended = self.sending.iter().filter(|(_, id)| self.pids.get(*id).is_none());
+        let ended = ended.map(|(member, _)| {
+            member.refuse("the pid namespace of its children", "it has no process any more", REMEDY)
+        });
+        self.refusals.iter().cloned().chain(lost).chain(ended).collect()
     }
 
     /// Looks into all of them, through a helper that enters them.
@@ -467,6 +602,7 @@ pub fn unseen(pid: i32, name: &str, error: &io::Error) -> Refusal {
 
 #[cfg(test)]
 mod tests {
+    use super::super::pid_namespaces::Level;
     use super::super::testing::Here;
     use super::*;
 
@@ -474,7 +610,9 @@ mod tests {
     fn a_process_like_the_others_has_none_of_its_own() {
         let mut finder = Finder::new(&Here::new());
         let own = std::process::id() as i32;
-        finder.add(own, 7, "test").unwrap();
+        let level = Level::default();
+        let node = Node { pid: 7, ppid: 1, pgid: 7, sid: 7, exit_signal: 17, ended: None, level };
+        finder.add(own, node, "test").unwrap();
         assert_eq!(finder.places(7), Places::default());
         assert!(finder.users().is_empty() && finder.refusals().is_empty());
         assert!(finder.look_inside(&Here::new(), true).unwrap().namespaces.is_empty());

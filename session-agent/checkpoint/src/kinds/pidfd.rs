@@ -80,7 +80,7 @@ fn ended(pod: &dyn Pod) -> io::Result<OwnedFd> {
     Ok(handle)
 }
 
-/// The pod's pid is the last of NSpid, which begins with this process's view. The kernel shows -1 for
+/// The pod's pid is the second of NSpid, which begins with this process's view. The kernel shows -1 for
 /// one that has been waited for, and 0 for one that this process can't see.
 fn pid(look: &Look, known: &Known<'_>) -> Result<Option<i32>, Stop> {
     let remedy = "Close the handle in the program, then try again.";
@@ -91,9 +91,8 @@ fn pid(look: &Look, known: &Known<'_>) -> Result<Option<i32>, Stop> {
     if let Some(pid) = known.pod_pid(host as i32) {
         return Ok(Some(pid));
     }
-    let spaces = look.info.value("NSpid").map_or(0, |v| v.split_whitespace().count());
-    match look.info.value("NSpid").and_then(|v| v.split_whitespace().last()?.parse().ok()) {
-        Some(pid) if spaces > 1 => Ok(Some(pid)),
-        _ => Err(Stop::cannot("it stands for a process outside the session", remedy)),
+    match look.info.value("NSpid").and_then(|v| v.split_whitespace().nth(1)?.parse().ok()) {
+        Some(pid) => Ok(Some(pid)),
+        None => Err(Stop::cannot("it stands for a process outside the session", remedy)),
     }
 }

@@ -311,8 +311,8 @@ pub fn restore_program(program: &Program, executable: Option<i32>, batch: &mut B
     }
 }
 
-/// Adds what must come last: signals that wait, limits, timers that run.
-pub fn restore_last(state: &ProcessState, batch: &mut Batch) {
+/// Adds what must come last: signals that wait, limits, timers that run. `own` is its number as it sees itself.
+pub fn restore_last(state: &ProcessState, own: i32, batch: &mut Batch) {
     for (which, (soft, hard)) in state.limits.iter().enumerate().take(LIMITS) {
         let mut raw = soft.to_le_bytes().to_vec();
         raw.extend_from_slice(&hard.to_le_bytes());
@@ -337,7 +337,7 @@ pub fn restore_last(state: &ProcessState, batch: &mut Batch) {
     set(batch, PR_SET_THP_DISABLE, state.settings.no_huge_pages);
     set(batch, PR_SET_KEEPCAPS, state.settings.keep_capabilities);
     set(batch, PR_SET_PDEATHSIG, state.settings.parent_death_signal);
-    signals::restore_pending(&state.pending, state.pid, None, batch);
+    signals::restore_pending(&state.pending, own, None, batch);
     timers::restore_interval(&state.timers, batch);
     // 2, for programs nobody may read, is the kernel's to set.
     if state.settings.dumpable != 1 {

@@ -202,7 +202,7 @@ impl OpenFileKind for State {
         let mut batch = Batch::new();
         let take = [slot.into(), libc::TIOCSCTTY.into(), 0u32.into()];
         batch.must("taking a session's controlling terminal", libc::SYS_ioctl, &take);
-        if let Some(group) = terminal.foreground {
+        if let Some(group) = terminal.foreground.and_then(|group| at.number(session, group)) {
             let group = batch.data(&group.to_ne_bytes());
             let set = [slot.into(), libc::TIOCSPGRP.into(), group.into()];
             // The group may have no process any more.

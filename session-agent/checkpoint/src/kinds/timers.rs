@@ -184,11 +184,17 @@ pub fn restore_interval(timers: &Timers, batch: &mut Batch) {
     }
 }
 
-/// Adds the calls that make the POSIX timers. `by_id` says whether this kernel gives the id asked for.
+/// Adds the calls that make the POSIX timers. `by_id` says whether this kernel gives the id asked for, `number` what a
+/// thread is called where the process is.
 ///
 /// # Errors
 /// If an id can't be reached without that.
-pub fn restore_posix(timers: &Timers, by_id: bool, batch: &mut Batch) -> Result<(), String> {
+pub fn restore_posix(
+    timers: &Timers,
+    by_id: bool,
+    number: &dyn Fn(i32) -> i32,
+    batch: &mut Batch,
+) -> Result<(), String> {
     let mut sorted: Vec<&Timer> = timers.posix.iter().collect();
     sorted.sort_by_key(|t| t.id);
     if by_id && !sorted.is_empty() {
@@ -208,7 +214,7 @@ pub fn restore_posix(timers: &Timers, by_id: bool, batch: &mut Batch) -> Result<
         event[..8].copy_from_slice(&timer.value.to_le_bytes());
         event[8..12].copy_from_slice(&timer.signal.to_le_bytes());
         event[12..16].copy_from_slice(&timer.notify.to_le_bytes());
-        event[16..20].copy_from_slice(&timer.tid.to_le_bytes());
+        event[16..20].copy_from_slice(&number(timer.tid).to_le_bytes());
         let event = batch.data(&event);
         while !by_id && next < timer.id {
             let unwanted = batch.room(4);
@@ -267,7 +273,7 @@ mod tests {
         let timer = Timer { id: 3, clock: 1, notify: 0, signal: 14, value: 0, tid: 0, setting: [0; 32] };
         let timers = Timers { posix: vec![timer], ..Timers::default() };
         let mut batch = Batch::new();
-        restore_posix(&timers, false, &mut batch).unwrap();
+        restore_posix(&timers, false, &|tid| tid, &mut batch).unwrap();
         assert_eq!(batch.len(), 7);
     }
 

@@ -4,10 +4,15 @@
 //! setsid(2); that is all the kernel offers. So a child in a session that its parent is no longer
 //! (or not yet) in must be born at the right moment, or by a helper that is. [`plan`] is pure and
 //! finds the order; where there is none it says so and the session is refused.
+//!
+//! In a pid namespace of its own a process's first parent is the first of it, as roam-init is in the pod; and a
+//! group that began outside can only be inherited there, since it has no number.
 
 use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
+
+use super::pid_namespaces::{Level, Pids};
 
 /// A process's place in the tree, all ids as the pod sees them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +29,8 @@ pub struct Node {
     pub exit_signal: i32,
     /// It has ended with this wait status and waits for its parent to look.
     pub ended: Option<i32>,
+    /// Its pid namespace.
+    pub level: Level,
 }
 
 /// One step in making the tree.
@@ -39,6 +46,8 @@ pub enum Step {
         as_sibling: bool,
         /// The new process's exit signal (the creator's own if `as_sibling`).
         exit_signal: i32,
+        /// Its pid namespace. The first process of one makes it.
+        level: Level,
     },
     /// This process becomes a session leader.
     SetSid(i32),
@@ -62,9 +71,16 @@ pub enum Step {
 ///
 /// # Errors
 /// A sentence that names the process for which there is no way.
-pub fn plan(nodes: &[Node]) -> Result<Vec<Step>, String> {
-    let mut planner =
-        Planner { nodes, steps: Vec::new(), born: Vec::new(), groups: HashMap::new(), orphans: Vec::new() };
+pub fn plan(nodes: &[Node], pids: &Pids) -> Result<Vec<Step>, String> {
+    let mut planner = Planner {
+        nodes,
+        pids,
+        steps: Vec::new(),
+        born: Vec::new(),
+        levels: HashMap::new(),
+        groups: HashMap::new(),
+        orphans: Vec::new(),
+    };
     for node in nodes {
         if nodes.iter().filter(|n| n.pid == node.pid).count() != 1 {
             return Err(format!("process {} appears twice", node.pid));
@@ -84,8 +100,11 @@ pub fn plan(nodes: &[Node]) -> Result<Vec<Step>, String> {
 
 struct Planner<'a> {
     nodes: &'a [Node],
+    pids: &'a Pids,
     steps: Vec<Step>,
     born: Vec<i32>,
+    /// Where everybody is that was born, temporary ones too.
+    levels: HashMap<i32, Level>,
     /// The group that each process is in at this point of the plan.
     groups: HashMap<i32, i32>,
     /// Children of roam-init in a session whose leader is nobody's brother of theirs: they come last.
@@ -96,17 +115,19 @@ impl Planner<'_> {
     /// Makes all children of a parent that are not there yet and whose time has come. `session` is the
     /// parent's session now (none for roam-init, whose children are made by the holder or by helpers).
     fn children_of(&mut self, parent: i32, session: Option<i32>) -> Result<(), String> {
-        let children: Vec<Node> =
+        let mut children: Vec<Node> =
             self.nodes.iter().filter(|n| n.ppid == parent && !self.born.contains(&n.pid)).copied().collect();
+        // Who makes a namespace comes before those that are in it.
+        children.sort_by_key(|n| !n.level.first);
         // Leaders first: their siblings may be born by them.
         let (leaders, others): (Vec<Node>, Vec<Node>) = children.into_iter().partition(|n| n.sid == n.pid);
         for node in leaders {
-            self.fork(creator_of(parent), node.pid, false, node.exit_signal);
+            self.fork(creator_of(parent), &node, false)?;
             self.grow(node, session)?;
         }
         for node in others {
             if Some(node.sid) == session {
-                self.fork(creator_of(parent), node.pid, false, node.exit_signal);
+                self.fork(creator_of(parent), &node, false)?;
             } else if !self.born_in_other_session(parent, node)? {
                 self.orphans.push(node);
                 continue;
@@ -116,22 +137,21 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// Those whose parent ended and left them to roam-init: a member of the session bears a helper, which bears
-    /// the process and ends.
+    /// Those whose parent ended and left them to roam-init, or to the first of their pid namespace: a member of the
+    /// session bears a helper, which bears the process and ends.
     fn orphans(&mut self) -> Result<(), String> {
         while !self.orphans.is_empty() {
-            let member = |sid: i32| {
-                self.nodes
-                    .iter()
-                    .find(|n| n.sid == sid && n.ended.is_none() && self.born.contains(&n.pid))
-                    .map(|n| n.pid)
+            let member = |orphan: &Node| {
+                let fits = |n: &&Node| n.sid == orphan.sid && n.level.namespace == orphan.level.namespace;
+                let mut members = self.nodes.iter().filter(fits);
+                members.find(|n| n.ended.is_none() && self.born.contains(&n.pid)).map(|n| n.pid)
             };
-            let ready = self.orphans.iter().enumerate().find_map(|(i, n)| Some((i, member(n.sid)?)));
+            let ready = self.orphans.iter().enumerate().find_map(|(i, n)| Some((i, member(n)?)));
             let Some((index, member)) = ready else { return Err(no_way(&self.orphans[0])) };
             let node = self.orphans.remove(index);
             let helper = unused(self.nodes)?;
-            self.fork(member, helper, false, libc::SIGCHLD);
-            self.fork(helper, node.pid, false, node.exit_signal);
+            self.bear(member, helper, false, libc::SIGCHLD, Level { first: false, ..node.level });
+            self.fork(helper, &node, false)?;
             self.groups.remove(&helper);
             self.steps.push(Step::Dismiss { pid: helper, parent: member });
             self.grow(node, Some(node.sid))?;
@@ -148,11 +168,16 @@ impl Planner<'_> {
                 let early: Vec<Node> =
                     self.nodes.iter().filter(|n| n.ppid == node.pid && n.sid == session).copied().collect();
                 for child in early {
-                    self.fork(node.pid, child.pid, false, child.exit_signal);
+                    self.fork(node.pid, &child, false)?;
                     self.grow(child, Some(session))?;
                 }
             }
             self.set_sid(node.pid);
+        }
+        let inherited = |n: &Node| n.pgid == node.pid && n.level.namespace != node.level.namespace;
+        if node.pgid == node.pid && node.sid != node.pid && self.nodes.iter().any(inherited) {
+            self.groups.insert(node.pid, node.pid);
+            self.steps.push(Step::SetPgid { pid: node.pid, pgid: node.pid });
         }
         self.children_of(node.pid, Some(node.sid))
     }
@@ -161,36 +186,63 @@ impl Planner<'_> {
     /// takes the dead leader's place for a moment. False if it can only be born later, as an orphan.
     fn born_in_other_session(&mut self, parent: i32, node: Node) -> Result<bool, String> {
         let brother = self.nodes.iter().find(|n| {
-            n.ppid == parent && n.sid == node.sid && self.born.contains(&n.pid) && n.ended.is_none()
+            let born = n.ppid == parent && self.born.contains(&n.pid) && n.ended.is_none();
+            born && n.sid == node.sid && n.level.namespace == node.level.namespace
         });
         if let Some(brother) = brother {
             // CLONE_PARENT gives the newborn the creator's exit signal.
             if brother.exit_signal == node.exit_signal {
-                self.fork(brother.pid, node.pid, true, node.exit_signal);
+                self.fork(brother.pid, &node, true)?;
                 return Ok(true);
             }
         }
         let leader_lives = self.nodes.iter().any(|n| n.pid == node.sid);
-        if leader_lives && parent == 1 {
+        let first = self.nodes.iter().any(|n| n.pid == parent && n.level.first);
+        if leader_lives && (parent == 1 || first && !node.level.first) {
             return Ok(false);
         }
         if leader_lives || node.sid <= 1 {
             return Err(no_way(&node));
         }
-        self.fork(creator_of(parent), node.sid, false, node.exit_signal);
+        let level = match self.pids.number(node.level.namespace, node.sid) {
+            Some(_) if !node.level.first => node.level,
+            _ => self.level(creator_of(parent)),
+        };
+        self.made_already(&node, level)?;
+        self.bear(creator_of(parent), node.sid, false, node.exit_signal, level);
         self.set_sid(node.sid);
-        self.fork(node.sid, node.pid, true, node.exit_signal);
+        self.fork(node.sid, &node, true)?;
         self.groups.remove(&node.sid);
         self.steps.push(Step::Dismiss { pid: node.sid, parent: creator_of(parent) });
         Ok(true)
     }
 
-    fn fork(&mut self, creator: i32, pid: i32, as_sibling: bool, exit_signal: i32) {
+    fn level(&self, pid: i32) -> Level {
+        self.levels.get(&pid).copied().map_or_else(Level::default, |level| Level { first: false, ..level })
+    }
+
+    /// Somebody has to make a pid namespace before others can be in it.
+    fn made_already(&self, node: &Node, level: Level) -> Result<(), String> {
+        let made = self.levels.values().any(|l| l.namespace == level.namespace && l.first);
+        let there = level.namespace == 0 || level.first || made;
+        there.then_some(()).ok_or_else(|| {
+            format!("process {} is in a pid namespace whose first process has ended or comes later", node.pid)
+        })
+    }
+
+    fn fork(&mut self, creator: i32, node: &Node, as_sibling: bool) -> Result<(), String> {
+        self.made_already(node, node.level)?;
+        self.bear(creator, node.pid, as_sibling, node.exit_signal, node.level);
+        Ok(())
+    }
+
+    fn bear(&mut self, creator: i32, pid: i32, as_sibling: bool, exit_signal: i32, level: Level) {
+        self.levels.insert(pid, level);
         // A child of roam-init is born as the holder's sibling.
         let as_sibling = as_sibling || creator == 0;
         let group = self.groups.get(&creator).copied().unwrap_or(0);
         self.groups.insert(pid, group);
-        self.steps.push(Step::Fork { creator, pid, as_sibling, exit_signal });
+        self.steps.push(Step::Fork { creator, pid, as_sibling, exit_signal, level });
     }
 
     fn set_sid(&mut self, pid: i32) {
@@ -202,8 +254,9 @@ impl Planner<'_> {
     fn groups(&mut self) -> Result<(), String> {
         let nodes = self.nodes;
         for node in nodes.iter().filter(|n| n.pgid == n.pid && n.sid != n.pid) {
-            self.groups.insert(node.pid, node.pid);
-            self.steps.push(Step::SetPgid { pid: node.pid, pgid: node.pid });
+            if self.groups.insert(node.pid, node.pid) != Some(node.pid) {
+                self.steps.push(Step::SetPgid { pid: node.pid, pgid: node.pid });
+            }
         }
         let mut done: Vec<i32> = Vec::new();
         for node in nodes {
@@ -217,8 +270,10 @@ impl Planner<'_> {
             let helper = if exists {
                 None
             } else {
+                let seen = |m: &&&Node| self.pids.number(m.level.namespace, node.pgid).is_some();
                 let creator = members
                     .iter()
+                    .filter(seen)
                     .find(|m| m.sid != m.pid && m.ended.is_none())
                     .ok_or_else(|| format!("process group {} has no living member", node.pgid))?;
                 // The helper is a child of a member, so it is in the right session.
@@ -227,12 +282,19 @@ impl Planner<'_> {
                     pid: node.pgid,
                     as_sibling: false,
                     exit_signal: libc::SIGCHLD,
+                    level: Level { first: false, ..creator.level },
                 });
                 self.steps.push(Step::SetPgid { pid: node.pgid, pgid: node.pgid });
                 Some(Step::Dismiss { pid: node.pgid, parent: creator.pid })
             };
             for member in members {
                 if self.groups.insert(member.pid, member.pgid) != Some(member.pgid) {
+                    if self.pids.number(member.level.namespace, member.pgid).is_none() {
+                        let (pid, pgid) = (member.pid, member.pgid);
+                        return Err(format!(
+                            "process {pid} is in group {pgid}, which began outside of its pid namespace"
+                        ));
+                    }
                     self.steps.push(Step::SetPgid { pid: member.pid, pgid: member.pgid });
                 }
             }
@@ -265,16 +327,38 @@ mod tests {
     use super::*;
 
     fn node(pid: i32, ppid: i32, pgid: i32, sid: i32) -> Node {
-        Node { pid, ppid, pgid, sid, exit_signal: libc::SIGCHLD, ended: None }
+        Node { pid, ppid, pgid, sid, exit_signal: libc::SIGCHLD, ended: None, level: Level::default() }
+    }
+
+    /// In the pid namespace 77, where everything has a number that is 100 less.
+    fn inside(pid: i32, ppid: i32, pgid: i32, sid: i32) -> Node {
+        let level = Level { namespace: 77, depth: 1, first: pid == 101 };
+        Node { level, ..node(pid, ppid, pgid, sid) }
+    }
+
+    fn pids(nodes: &[Node]) -> Pids {
+        let mut pids = Pids::default();
+        for id in nodes.iter().flat_map(|n| [n.pid, n.pgid, n.sid]).filter(|id| *id > 100) {
+            pids.note(&[77], &[0, id, id - 100]);
+        }
+        pids
+    }
+
+    fn plan(nodes: &[Node]) -> Result<Vec<Step>, String> {
+        super::plan(nodes, &pids(nodes))
     }
 
     /// Carries the steps out as a kernel would and returns what became of it.
     fn kernel(steps: &[Step]) -> HashMap<i32, (i32, i32, i32)> {
         // pid → (ppid, pgid, sid); the holder is 0, its parent roam-init 1.
         let mut all = HashMap::from([(0, (1, 900, 900))]);
+        let mut levels = HashMap::from([(0, Level::default())]);
         for step in steps {
             match *step {
-                Step::Fork { creator, pid, as_sibling, .. } => {
+                Step::Fork { creator, pid, as_sibling, level, .. } => {
+                    let made = levels.values().any(|l| l.namespace == level.namespace);
+                    assert_ne!(made, level.first, "{pid} is in a namespace that is not there, or is");
+                    levels.insert(pid, level);
                     let (ppid, pgid, sid) = all[&creator];
                     assert!(
                         !all.iter().any(|(p, s)| *p == pid || s.1 == pid || s.2 == pid),
@@ -290,6 +374,7 @@ mod tests {
                 Step::SetPgid { pid, pgid } => {
                     let sid = all[&pid].2;
                     assert_ne!(sid, pid, "a session leader can't change its group");
+                    assert!(levels[&pid].namespace == 0 || pgid > 100, "{pid} can't see group {pgid}");
                     assert!(
                         pid == pgid || all.values().any(|p| p.1 == pgid && p.2 == sid),
                         "no group {pgid}"
@@ -299,7 +384,8 @@ mod tests {
                 Step::Dismiss { pid, parent } => {
                     let ppid = all.remove(&pid).unwrap().0;
                     assert_eq!(ppid, if parent == 0 { 1 } else { parent });
-                    all.values_mut().filter(|p| p.0 == pid).for_each(|p| p.0 = 1);
+                    let reaper = if levels[&pid].namespace == 0 { 1 } else { 101 };
+                    all.values_mut().filter(|p| p.0 == pid).for_each(|p| p.0 = reaper);
                 }
             }
         }
@@ -351,6 +437,33 @@ mod tests {
             node(20, 18, 18, 6),
             node(19_999, 6, 6, 6),
         ]);
+    }
+
+    #[test]
+    fn a_pid_namespace_with_orphans_and_a_group_from_outside() {
+        check(&[
+            node(5, 1, 5, 5),
+            node(6, 5, 6, 5),
+            // Born into the group of its parent, which it can't see.
+            inside(101, 6, 6, 5),
+            inside(102, 101, 6, 5),
+            // A session within, whose members were left to the first process.
+            inside(110, 101, 110, 110),
+            inside(111, 101, 111, 110),
+            inside(112, 101, 110, 110),
+            // A session and a group whose leaders have ended.
+            inside(121, 101, 120, 120),
+            inside(131, 102, 130, 5),
+            // A brother of the first.
+            inside(140, 6, 6, 5),
+        ]);
+    }
+
+    #[test]
+    fn a_group_outside_that_can_not_be_inherited_is_refused() {
+        let nodes = [node(5, 1, 5, 5), node(6, 5, 6, 5), node(7, 5, 7, 5), inside(101, 6, 7, 5)];
+        assert!(plan(&nodes).unwrap_err().contains("outside"));
+        assert!(plan(&[node(5, 1, 5, 5), inside(102, 5, 5, 5)]).unwrap_err().contains("first process"));
     }
 
     #[test]

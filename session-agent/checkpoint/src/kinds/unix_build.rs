@@ -78,10 +78,15 @@ fn pair(a: &State, b: Option<&State>, slots: [i32; 2], at: &mut Build<'_>) -> Re
         (other, Some(name)) => accept(a, name, other, [b_pid, a.credentials], [slots[1], slots[0]], at),
         (Some(name), None) => accept(a, name, None, [a.credentials, b_pid], slots, at),
         (None, None) => {
-            let way = at.way_into(a.net)?;
-            match a.credentials.filter(|&maker| at.has_process(maker)) {
-                None => socketpair(at.batch(8)?, a.kind, &way, slots),
-                Some(maker) => {
+            let maker = a.credentials.filter(|&maker| at.has_process(maker));
+            let way = maker.map_or(Ok(None), |maker| at.way_of(maker, a.net))?;
+            match maker.zip(way) {
+                // Nobody who made it could do so again.
+                None => {
+                    let way = at.way_into(a.net)?;
+                    socketpair(at.batch(8)?, a.kind, &way, slots);
+                }
+                Some((maker, way)) => {
                     let mut batch = Batch::new();
                     socketpair(&mut batch, a.kind, &way, slots);
                     at.run(Some(maker), &batch)?;

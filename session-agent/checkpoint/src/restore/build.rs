@@ -9,7 +9,6 @@ use roam_sys::inject::{Site, must};
 use roam_sys::memory::{self, MemFile};
 use roam_sys::ptrace::{Registers, Stop, Tracee, registers_from_words};
 
-use super::stub::Number;
 use super::{Made, Restorer, Stub};
 use crate::error::Error;
 use crate::image::Image;
@@ -41,9 +40,9 @@ pub struct Prepared {
     threads: Vec<Tracee>,
 }
 
-struct Building<'a> {
-    state: &'a ProcessState,
-    layout: &'a ProcessLayout,
+pub(super) struct Building<'a> {
+    pub(super) state: &'a ProcessState,
+    pub(super) layout: &'a ProcessLayout,
     stub: Stub,
     /// One for each thread, the leader first.
     threads: Vec<Tracee>,
@@ -93,7 +92,9 @@ impl Restorer {
             }
             let stub = *self.stub(state.pid)?;
             let zombies = image.layout.processes.iter().map(|p| p.node);
-            let told = zombies.filter(|n| n.ended.is_some() && n.ppid == state.pid).map(|n| n.exit_signal);
+            // A helper ended before each first process of a pid namespace, and told of it likewise.
+            let told = zombies.filter(|n| (n.ended.is_some() || n.level.first) && n.ppid == state.pid);
+            let told = told.map(|n| n.exit_signal);
             let told = told.collect();
             building.push(Building { state, layout, stub, threads: vec![stub.tracee], told });
         }
@@ -110,8 +111,10 @@ impl Restorer {
         }
         let pids: Vec<i32> = image.processes.iter().map(|p| p.pid).collect();
         ipc::restore(&image.ipc, &pids, &mut self)?;
-        let nodes: Vec<Node> = image.layout.processes.iter().map(|p| p.node).collect();
-        self.make_namespaces(&image.namespaces, &nodes)?;
+        self.make_namespaces(&image.namespaces)?;
+        let inside = building.iter().filter(|one| one.layout.node.level.namespace != 0);
+        let inside = inside.map(|one| (one.state.pid, (0, one.state.namespaces.net)));
+        self.networks = inside.filter(|(_, (_, net))| *net != 0).collect();
         descriptors::restore(&image.descriptors, &mut self, &slots, pod, externals)?;
         let stand_ins = self.make_folders(image, pod)?;
         for one in &mut building {
@@ -124,14 +127,18 @@ impl Restorer {
         self.end_zombies(image)?;
         self.finish_objects(image)?;
         inotify::watch(&image.descriptors, &mut self)?;
-        // Children before their parents, which are told of their stops.
-        for one in building.iter_mut().rev() {
+        let mut order: Vec<&mut Building<'_>> = building.iter_mut().collect();
+        // The first of a pid namespace announces numbers in it, for which it has the right until it has entered.
+        order.sort_by_key(|one| (one.layout.node.level.first, one.layout.node.level.ending()));
+        for one in order {
             one.stub = *self.stub(one.state.pid)?;
             // What is entered is found below /proc, which another root does not have.
             self.enter(&mut one.stub, &one.state.namespaces)?;
             one.enter_root(&stand_ins)?;
-            let holder = self.holder;
-            one.make_threads(image, pod, self.stub(holder)?)?;
+            self.make_threads(one, image, pod)?;
+        }
+        // Children before their parents, which are told of their stops.
+        for one in building.iter_mut().rev() {
             if let Some(stopped) = one.state.stopped {
                 one.stop(stopped.signal)?;
             }
@@ -261,17 +268,49 @@ impl Restorer {
 
     /// Zombies end now, and their parents forget the SIGCHLD that this sent: theirs comes from the image.
     fn end_zombies(&mut self, image: &Image) -> Result<(), Error> {
-        for process in &image.layout.processes {
-            let Some(status) = process.node.ended else { continue };
-            let stub = *self.stub(process.node.pid)?;
+        let mut nodes: Vec<Node> = image.layout.processes.iter().map(|p| p.node).collect();
+        nodes.sort_by_key(|node| node.level.ending());
+        for node in nodes {
+            let Some(status) = node.ended else { continue };
+            let stub = *self.stub(node.pid)?;
             let signal = status & 0x7f;
             if signal == 0 {
                 stub.exit((status >> 8) & 0xff)?
             } else {
                 stub.die_of(signal)?
             }
-            self.stubs.remove(&process.node.pid);
+            self.stubs.remove(&node.pid);
         }
+        Ok(())
+    }
+
+    fn make_threads(&mut self, one: &mut Building<'_>, image: &Image, pod: &dyn Pod) -> Result<(), Error> {
+        let flags = libc::CLONE_VM
+            | libc::CLONE_FS
+            | libc::CLONE_FILES
+            | libc::CLONE_SIGHAND
+            | libc::CLONE_THREAD
+            | libc::CLONE_SYSVSEM;
+        let chains = one.state.threads.iter().map(|t| filters::chain(&image.filters, t.filter));
+        let chains = chains.collect::<Result<Vec<_>, _>>().map_err(Error::Image)?;
+        let mut made = vec![None; chains.len()];
+        made[0] = Some(one.stub.tracee);
+        let there =
+            |made: &[Option<Tracee>], thread: usize| made[thread].expect("a plan makes threads first");
+        for step in filters::plan(&chains) {
+            match step {
+                Step::Install(thread, filter) => {
+                    one.install(there(&made, thread), &image.filters, filter, pod)?;
+                }
+                Step::Clone(from, to) => {
+                    let from = there(&made, from);
+                    let tid = one.state.threads[to].tid;
+                    let number = self.thread_number(one, tid)?;
+                    made[to] = Some(one.stub.clone_task_of(from, flags as u64, 0, number)?);
+                }
+            }
+        }
+        one.threads = made.into_iter().flatten().collect();
         Ok(())
     }
 
@@ -318,42 +357,6 @@ impl Building<'_> {
         let mut batch = Batch::new();
         self.state.folders.enter_root(stand_ins, &mut batch);
         if batch.is_empty() { Ok(()) } else { self.stub.run(&batch).map(drop) }
-    }
-
-    fn make_threads(&mut self, image: &Image, pod: &dyn Pod, holder: &mut Stub) -> Result<(), Error> {
-        let flags = libc::CLONE_VM
-            | libc::CLONE_FS
-            | libc::CLONE_FILES
-            | libc::CLONE_SIGHAND
-            | libc::CLONE_THREAD
-            | libc::CLONE_SYSVSEM;
-        let chains = self.state.threads.iter().map(|t| filters::chain(&image.filters, t.filter));
-        let chains = chains.collect::<Result<Vec<_>, _>>().map_err(Error::Image)?;
-        let mut made = vec![None; chains.len()];
-        made[0] = Some(self.stub.tracee);
-        let there =
-            |made: &[Option<Tracee>], thread: usize| made[thread].expect("a plan makes threads first");
-        for step in filters::plan(&chains) {
-            match step {
-                Step::Install(thread, filter) => {
-                    self.install(there(&made, thread), &image.filters, filter, pod)?;
-                }
-                Step::Clone(from, to) => {
-                    let from = there(&made, from);
-                    let tid = self.state.threads[to].tid;
-                    let number = match self.state.namespaces.user {
-                        0 => Number::Given(tid),
-                        _ => {
-                            holder.announce(tid, &pod.root())?;
-                            Number::Announced(tid)
-                        }
-                    };
-                    made[to] = Some(self.stub.clone_task_of(from, flags as u64, 0, number)?);
-                }
-            }
-        }
-        self.threads = made.into_iter().flatten().collect();
-        Ok(())
     }
 
     /// A filter that its program had installed; from then on only calls that carry the pass are sure.
@@ -458,15 +461,19 @@ impl Building<'_> {
                     image.processes.iter().filter(|p| p.stopped.is_some_and(|s| s.told) && is_ours(p.pid));
                 for child in told {
                     let how = (libc::WSTOPPED | libc::WNOHANG).into();
-                    let wait = [libc::P_PID.into(), child.pid.into(), 0.into(), how, 0.into()];
+                    let number = self.number(&image.layout.pids, child.pid);
+                    let wait = [libc::P_PID.into(), number.into(), 0.into(), how, 0.into()];
                     batch.may("taking note of a stop", libc::SYS_waitid, &wait);
                 }
-                self.leader_calls(&mut batch)?;
-                descriptors::give_to_threads(&image.descriptors, self.state.pid, &mut batch);
+                self.leader_calls(image, &mut batch)?;
+                let namespace = self.layout.node.level.namespace;
+                let number = |pod: i32| image.layout.pids.number(namespace, pod);
+                descriptors::give_to_threads(&image.descriptors, self.state.pid, &number, &mut batch);
             }
-            threads::restore(state, self.state.pid, &mut batch);
+            let [own, tid] = [self.state.pid, state.tid].map(|id| self.number(&image.layout.pids, id));
+            threads::restore(state, (own, tid), &mut batch);
             if index == 0 {
-                process::restore_last(self.state, &mut batch);
+                process::restore_last(self.state, own, &mut batch);
                 memory_settings::restore_last(&self.state.memory, &mut batch);
             }
             confine(self.state, state, &mut batch);
@@ -479,7 +486,7 @@ impl Building<'_> {
         Ok(())
     }
 
-    fn leader_calls(&self, batch: &mut Batch) -> Result<(), Error> {
+    fn leader_calls(&self, image: &Image, batch: &mut Batch) -> Result<(), Error> {
         // What ended helpers and zombies left in the queue is not of the session's making.
         let none = batch.room(16);
         for signal in [libc::SIGCHLD].iter().chain(&self.told).filter(|s| (1..=64).contains(*s)) {
@@ -491,7 +498,8 @@ impl Building<'_> {
             );
         }
         let by_id = timers_by_id();
-        timers::restore_posix(&self.state.timers, by_id, batch).map_err(Error::Image)
+        let number = |tid: i32| self.number(&image.layout.pids, tid);
+        timers::restore_posix(&self.state.timers, by_id, &number, batch).map_err(Error::Image)
     }
 }
 

@@ -12,6 +12,7 @@ mod mapped_files;
 mod mappings;
 mod namespaces;
 mod objects;
+mod pids;
 mod place;
 pub(crate) mod stub;
 
@@ -31,6 +32,7 @@ use stub::{KernelBlock, Stub};
 
 use crate::error::Error;
 use crate::kinds::namespaces::Id;
+use crate::kinds::pid_namespaces::{Level, Pids};
 use crate::kinds::private_files;
 use crate::kinds::tree::{self, Node, Step};
 use crate::objects::ObjectId;
@@ -64,6 +66,13 @@ pub struct Restorer {
     private_folders: Vec<PathBuf>,
     /// Which stub keeps which namespace.
     sentries: HashMap<Id, i32>,
+    /// The processes of the layout, their pid namespaces, and the numbers in them.
+    nodes: Vec<Node>,
+    pids: Pids,
+    /// The first process of each pid namespace that has been made.
+    firsts: HashMap<Id, i32>,
+    /// Of processes in pid namespaces of their own: the network that they are in now, and the one that they go to.
+    networks: HashMap<i32, (Id, Id)>,
     /// /proc/PID/mem of stubs whose memory is not all writable.
     files_of_memory: HashMap<i32, MemFile>,
     /// Mapped files: their descriptors in the shared table, for reading and for writing.
@@ -91,6 +100,10 @@ impl Restorer {
             root: pod.root(),
             private_folders: private_files::folders(pod)?,
             sentries: HashMap::new(),
+            nodes: Vec::new(),
+            pids: Pids::default(),
+            firsts: HashMap::new(),
+            networks: HashMap::new(),
             files_of_memory: HashMap::new(),
             holder: first.pid,
             stubs: HashMap::from([(first.pid, first)]),
@@ -117,15 +130,16 @@ impl Restorer {
     }
 
     /// Gives the holder a number that no process of the session has.
-    fn move_holder(&mut self, nodes: &[Node]) -> Result<(), Error> {
-        let taken = |pid: i32| nodes.iter().any(|n| n.pid == pid || n.sid == pid || n.pgid == pid);
+    fn move_holder(&mut self) -> Result<(), Error> {
+        let taken = |pid: i32| self.nodes.iter().any(|n| n.pid == pid || n.sid == pid || n.pgid == pid);
         if !taken(self.holder) && self.holder > 20_000 {
             return Ok(());
         }
-        let pid = process_number(nodes, &self.stubs)?;
+        let pid = self.free_number()?;
         let old = self.stubs[&self.holder];
-        let tracee = old.clone_task((libc::CLONE_PARENT | libc::CLONE_FILES) as u64, 0, pid)?;
-        self.stubs.insert(pid, Stub { tracee, host: tracee.tid(), pid, area: old.area });
+        let flags = (libc::CLONE_PARENT | libc::CLONE_FILES) as u64;
+        let holder = self.bear(&old, flags, 0, (pid, Level::default()))?;
+        self.stubs.insert(pid, holder);
         self.holder = pid;
         self.stubs.remove(&old.pid);
         old.exit(0)
@@ -157,24 +171,23 @@ impl Restorer {
 
     /// Makes the processes of the layout that are not there yet and ends those that are no more.
     fn grow_tree(&mut self, nodes: &[Node]) -> Result<(), Error> {
-        let gone: Vec<i32> = self
+        let mut gone: Vec<Node> = self
             .layout
             .processes
             .iter()
             .map(|p| p.node)
             .filter(|old| !nodes.iter().any(|n| n.pid == old.pid && n.ended.is_some() == old.ended.is_some()))
-            .map(|n| n.pid)
             .collect();
-        for pid in gone {
+        gone.sort_by_key(|n| n.level.ending());
+        for pid in gone.into_iter().map(|n| n.pid) {
             self.files_of_memory.remove(&pid);
             if let Some(stub) = self.stubs.remove(&pid) {
-                stub.exit(0)?;
-                self.reap(&stub)?;
+                self.end(&stub)?;
             }
             self.layout.processes.retain(|p| p.node.pid != pid);
         }
         let steps = if self.layout.processes.is_empty() {
-            tree::plan(nodes).map_err(Error::Image)?
+            tree::plan(nodes, &self.pids).map_err(Error::Image)?
         } else {
             self.new_steps(nodes)?
         };
@@ -208,6 +221,7 @@ impl Restorer {
                         pid: node.pid,
                         as_sibling: creator == 0,
                         exit_signal: node.exit_signal,
+                        level: node.level,
                     });
                     if node.sid == node.pid {
                         steps.push(Step::SetSid(node.pid));
@@ -225,13 +239,12 @@ impl Restorer {
 
     fn step(&mut self, step: Step) -> Result<(), Error> {
         match step {
-            Step::Fork { creator, pid, as_sibling, exit_signal } => {
+            Step::Fork { creator, pid, as_sibling, exit_signal, level } => {
                 let creator = if creator == 0 { self.holder } else { creator };
                 let creator = *self.stub(creator)?;
                 let flags = libc::CLONE_FILES | if as_sibling { libc::CLONE_PARENT } else { 0 };
                 let signal = if as_sibling { 0 } else { exit_signal };
-                let tracee = creator.clone_task(flags as u64, signal, pid)?;
-                let mut stub = Stub { tracee, host: tracee.tid(), pid, area: creator.area };
+                let mut stub = self.bear(&creator, flags as u64, signal, (pid, level))?;
                 // A fork of a process that has memory already has it too.
                 if let Some(parent) = self.layout.processes.iter().find(|p| p.node.pid == creator.pid) {
                     let mut batch = Batch::new();
@@ -262,39 +275,15 @@ impl Restorer {
                 self.stub(pid)?.call("becoming a session leader", libc::SYS_setsid, [0; 6])?;
             }
             Step::SetPgid { pid, pgid } => {
-                self.stub(pid)?.call(
-                    "joining a process group",
-                    libc::SYS_setpgid,
-                    [0, pgid as u64, 0, 0, 0, 0],
-                )?;
+                let stub = *self.stub(pid)?;
+                let group = self.pids.number(stub.level.namespace, pgid).unwrap_or(-1);
+                stub.call("joining a process group", libc::SYS_setpgid, [0, group as u64, 0, 0, 0, 0])?;
             }
-            Step::Dismiss { pid, parent } => {
+            Step::Dismiss { pid, .. } => {
                 let stub = *self.stub(pid)?;
                 self.stubs.remove(&pid);
-                stub.exit(0)?;
-                if parent != 0 {
-                    self.stub(parent)?.call(
-                        "reaping a helper",
-                        libc::SYS_wait4,
-                        [pid as u64, 0, libc::__WALL as u64, 0, 0, 0],
-                    )?;
-                }
+                self.end(&stub)?;
             }
-        }
-        Ok(())
-    }
-
-    /// Has the parent stub of an ended one take note; roam-init does so by itself.
-    fn reap(&mut self, ended: &Stub) -> Result<(), Error> {
-        let parent = self.layout.processes.iter().find(|p| p.node.pid == ended.pid).map(|p| p.node.ppid);
-        if let Some(parent) = parent.and_then(|p| self.stubs.get(&p)) {
-            parent
-                .call(
-                    "reaping a process",
-                    libc::SYS_wait4,
-                    [ended.pid as u64, 0, libc::__WALL as u64, 0, 0, 0],
-                )
-                .ok();
         }
         Ok(())
     }
@@ -317,15 +306,6 @@ impl Restorer {
             .and_then(|pidfd| pidfd_getfd(pidfd.as_fd(), number))
             .map_err(|e| Error::system("fetching a descriptor of the pod", e))
     }
-}
-
-/// A number that no process of the session and no stub has.
-fn process_number(nodes: &[Node], stubs: &HashMap<i32, Stub>) -> Result<i32, Error> {
-    let taken = |pid: i32| nodes.iter().any(|n| n.pid == pid || n.sid == pid || n.pgid == pid);
-    (20_001..32_000)
-        .rev()
-        .find(|pid| !taken(*pid) && !stubs.contains_key(pid))
-        .ok_or_else(|| Error::Image("all process numbers are taken".to_owned()))
 }
 
 /// How many descriptors the stubs' table has room for from the beginning.
@@ -356,12 +336,13 @@ impl PageSink for Restorer {
         let absent = self.absent_files(layout)?;
         let nodes: Vec<Node> = layout.processes.iter().map(|p| p.node).collect();
         self.make_way(layout)?;
-        self.move_holder(&nodes)?;
+        (self.nodes, self.pids) = (nodes.clone(), layout.pids.clone());
+        self.move_holder()?;
         self.make_private_folders(layout)?;
         self.make_objects(&layout.objects)?;
         self.open_files(layout, &absent)?;
         self.open_readers(layout)?;
-        self.make_users(&layout.users, &nodes)?;
+        self.make_users(&layout.users)?;
         self.grow_tree(&nodes)?;
         self.map(layout)?;
         self.layout = layout.clone();
@@ -428,6 +409,19 @@ impl Stubs for Restorer {
         self.sentry_of(namespace)
     }
 
+    fn network_of(&self, pid: i32) -> Option<Id> {
+        let level = self.stubs.get(&pid)?.level;
+        (level.namespace != 0).then(|| self.networks.get(&pid).map_or(0, |(now, _)| *now))
+    }
+
+    fn enter_networks(&mut self) -> Result<(), Error> {
+        self.enter_own_networks()
+    }
+
+    fn number(&self, viewer: i32, pod: i32) -> Option<i32> {
+        self.pids.number(self.stubs.get(&viewer)?.level.namespace, pod)
+    }
+
     fn import(&mut self, fd: BorrowedFd<'_>) -> Result<i32, Error> {
         let number = match &self.channel {
             Some((_, number)) => *number,
@@ -490,7 +484,9 @@ impl Drop for Restorer {
         for stub in self.stubs.values() {
             stub.kill();
         }
-        for stub in self.stubs.values() {
+        let mut stubs: Vec<&Stub> = self.stubs.values().collect();
+        stubs.sort_by_key(|stub| stub.level.ending());
+        for stub in stubs {
             crate::freeze::await_end(stub.host);
         }
     }

@@ -7,27 +7,28 @@
 //! made; the user namespace last, because no way leads back from it.
 
 use std::fs;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use roam_sys::batch::Batch;
 
+use super::Restorer;
 use super::stub::Stub;
-use super::{Restorer, process_number};
 use crate::error::Error;
-use crate::kinds::namespaces::{self, Id, Kind, Namespace, Places, State, USER, User};
-use crate::kinds::tree::Node;
+use crate::kinds::namespaces::{self, Id, Kind, NET, Namespace, Places, State, USER, User};
+use crate::kinds::pid_namespaces::Level;
 
 /// How long the end of who had a number may take to be noted.
 const FREED: Duration = Duration::from_secs(2);
 
 impl Restorer {
     /// Makes the user namespaces that are not there yet.
-    pub(super) fn make_users(&mut self, users: &[User], nodes: &[Node]) -> Result<(), Error> {
+    pub(super) fn make_users(&mut self, users: &[User]) -> Result<(), Error> {
         for user in users {
             if self.sentries.contains_key(&user.id) {
                 continue;
             }
-            let mut sentry = self.sentry(user.id, user.parent, nodes)?;
+            let mut sentry = self.sentry(user.id, user.parent)?;
             let mut batch = Batch::new();
             // What its only id is called one namespace above.
             let uid = batch.must("asking for its user", libc::SYS_geteuid, &[]);
@@ -49,9 +50,9 @@ impl Restorer {
     }
 
     /// Makes the others.
-    pub(super) fn make_namespaces(&mut self, namespaces: &[Namespace], nodes: &[Node]) -> Result<(), Error> {
+    pub(super) fn make_namespaces(&mut self, namespaces: &[Namespace]) -> Result<(), Error> {
         for namespace in namespaces {
-            let mut sentry = self.sentry(namespace.id, namespace.owner, nodes)?;
+            let mut sentry = self.sentry(namespace.id, namespace.owner)?;
             let mut batch = Batch::new();
             batch.must("making a namespace", libc::SYS_unshare, &[namespace.state.kind().1.into()]);
             furnish(&namespace.state, &mut batch);
@@ -62,16 +63,17 @@ impl Restorer {
     }
 
     /// A new stub, in the user namespace that owns the namespace which it is to make.
-    fn sentry(&mut self, of: Id, owner: Id, nodes: &[Node]) -> Result<Stub, Error> {
-        let number = process_number(nodes, &self.stubs)?;
+    fn sentry(&mut self, of: Id, owner: Id) -> Result<Stub, Error> {
+        let number = self.free_number()?;
         let holder = self.stubs[&self.holder];
-        let tracee = holder.clone_task((libc::CLONE_PARENT | libc::CLONE_FILES) as u64, 0, number)?;
-        let mut stub = Stub { tracee, host: tracee.tid(), pid: number, area: holder.area };
+        let flags = (libc::CLONE_PARENT | libc::CLONE_FILES) as u64;
+        let mut stub = self.bear(&holder, flags, 0, (number, Level::default()))?;
         self.stubs.insert(number, stub);
         self.sentries.insert(of, number);
         if owner != 0 {
             let sentry = self.sentry_of(owner)?;
             stub.enter(sentry, USER)?;
+            stub.user = owner;
         }
         Ok(stub)
     }
@@ -85,10 +87,31 @@ impl Restorer {
 
     /// Has a stub enter the namespaces that its process is in.
     pub(super) fn enter(&self, stub: &mut Stub, places: &Places) -> Result<(), Error> {
-        let others = places.others();
-        for (id, kind) in others.into_iter().chain([(places.user, USER)]).filter(|(id, _)| *id != 0) {
-            stub.enter(self.sentry_of(id)?, kind)?;
+        for (id, kind) in places.others() {
+            if id != 0 && !(kind == NET && self.networks.contains_key(&stub.pid)) {
+                stub.enter(self.sentry_of(id)?, kind)?;
+            }
         }
+        if let Some(namespace) = places.children {
+            self.send_children(stub, namespace)?;
+        }
+        if places.user != stub.user {
+            stub.enter(self.sentry_of(places.user)?, USER)?;
+            stub.user = places.user;
+        }
+        Ok(())
+    }
+
+    /// Those in pid namespaces of their own enter their networks: no way leads back for them, so sockets of the pod's
+    /// network are made before, those of theirs afterwards.
+    pub(super) fn enter_own_networks(&mut self) -> Result<(), Error> {
+        let mut places = std::mem::take(&mut self.networks);
+        for (pid, net) in &mut places {
+            let sentry = self.sentry_of(net.1)?;
+            self.stub(*pid)?.enter(sentry, NET)?;
+            net.0 = net.1;
+        }
+        self.networks = places;
         Ok(())
     }
 
@@ -105,7 +128,7 @@ impl Restorer {
 
 impl Stub {
     /// Enters a namespace that another stub is in.
-    fn enter(&mut self, sentry: i32, kind: Kind) -> Result<(), Error> {
+    pub(super) fn enter(&mut self, sentry: i32, kind: Kind) -> Result<(), Error> {
         let mut batch = Batch::new();
         let entered = namespaces::enter_of(sentry, kind, &mut batch);
         match self.run(&batch)?.ret(entered) {
@@ -117,14 +140,16 @@ impl Stub {
         }
     }
 
-    /// Makes the next process or thread of the pod get this number, of whoever clones it: those in a user
-    /// namespace of their own have no right to choose it. Only `self`, which has, must be free to do so.
-    pub(super) fn announce(&mut self, number: i32, root: &std::path::Path) -> Result<(), Error> {
+    /// Makes the next process or thread of this stub's pid namespace get this number, whoever clones it: not all
+    /// have the right to give it. `free` is the pod's file tree and the number in the pod, to be waited for.
+    pub(super) fn announce(&mut self, number: i32, free: Option<(&Path, i32)>) -> Result<(), Error> {
         // Who had it may not be reaped yet, and the kernel would pass it over.
-        let path = root.join(format!("proc/{number}"));
-        let deadline = Instant::now() + FREED;
-        while fs::symlink_metadata(&path).is_ok() && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_micros(200));
+        if let Some((root, number)) = free {
+            let path = root.join(format!("proc/{number}"));
+            let deadline = Instant::now() + FREED;
+            while fs::symlink_metadata(&path).is_ok() && Instant::now() < deadline {
+                std::thread::sleep(Duration::from_micros(200));
+            }
         }
         let mut batch = Batch::new();
         write("/proc/sys/kernel/ns_last_pid", &(number - 1).to_string(), &mut batch);

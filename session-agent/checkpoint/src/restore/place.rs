@@ -139,6 +139,7 @@ impl Mapping {
 mod tests {
     use super::*;
     use crate::kinds::memory_traits::Traits;
+    use crate::kinds::pid_namespaces::Level;
     use crate::kinds::tree::Node;
     use crate::pages::ProcessLayout;
 
@@ -189,7 +190,8 @@ mod tests {
 
     #[test]
     fn impossible_mappings_are_refused() {
-        let node = Node { pid: 5, ppid: 1, pgid: 5, sid: 5, exit_signal: 17, ended: None };
+        let node =
+            Node { pid: 5, ppid: 1, pgid: 5, sid: 5, exit_signal: 17, ended: None, level: Level::default() };
         let layout =
             |mappings| Layout { processes: vec![ProcessLayout { node, mappings }], ..Layout::default() };
         assert!(validate(&layout(vec![anon(0x20000, 0x30000)])).is_ok());

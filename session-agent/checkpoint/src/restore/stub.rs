@@ -7,6 +7,8 @@ use roam_sys::procfs::maps;
 use roam_sys::ptrace::{EXITKILL, FOLLOW, Stop, Tracee};
 
 use crate::error::Error;
+use crate::kinds::namespaces::Id;
+use crate::kinds::pid_namespaces::Level;
 use crate::kinds::vdso;
 
 /// Room for batches at first; it grows when a batch is larger.
@@ -28,14 +30,19 @@ pub struct Stub {
     pub pid: i32,
     /// The interpreter's area.
     pub area: Area,
+    /// The pid namespace that it is in.
+    pub level: Level,
+    /// The user namespace that it is in.
+    pub user: Id,
 }
 
-/// How a new task gets its number in the pod.
+/// How a new task gets its number; the last is always that in the pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Number {
-    /// The stub that clones it says so.
-    Given(i32),
-    /// The kernel was told to give it next.
+    /// The stub that clones it gives the first, which is that in its own pid namespace. Those further out were
+    /// announced to the kernel.
+    Given(i32, i32),
+    /// The kernel was told what to give next.
     Announced(i32),
 }
 
@@ -82,7 +89,7 @@ impl Stub {
             }
         }
         tracee.set_signal_mask(QUIET).map_err(io)?;
-        let pid = roam_sys::procfs::status::read(host).map_err(io)?.ns_pid.last().copied().unwrap_or(host);
+        let pid = roam_sys::procfs::status::read(host).map_err(io)?.ns_pid.get(1).copied().unwrap_or(host);
         let all = maps::read(host).map_err(io)?;
         let vdso_area = all
             .iter()
@@ -101,7 +108,7 @@ impl Stub {
         };
         let area =
             Area::install(tracee, host, site, Some(base), PAGE + ROOM).map_err(|e| inject_error(pid, e))?;
-        let mut stub = Self { tracee, host, pid, area };
+        let mut stub = Self { tracee, host, pid, area, level: Level::default(), user: 0 };
         stub.move_kernel_block(&mut block, base + PAGE + ROOM * 64)?;
         let mut batch = Batch::new();
         for old in all.iter().filter(|a| !a.is_kernel()) {
@@ -206,12 +213,12 @@ impl Stub {
         self.area.run(thread, self.host, batch).map_err(|e| inject_error(self.pid, e))
     }
 
-    /// Clones a process or thread with the wanted pod pid; returns it stopped.
+    /// Clones a process or thread with the wanted number; returns it stopped.
     ///
     /// # Errors
     /// EEXIST if the pid is in use, or a stub that died.
-    pub fn clone_task(&self, flags: u64, exit_signal: i32, pid: i32) -> Result<Tracee, Error> {
-        self.clone_task_of(self.tracee, flags, exit_signal, Number::Given(pid))
+    pub fn clone_task(&self, flags: u64, exit_signal: i32, number: Number) -> Result<Tracee, Error> {
+        self.clone_task_of(self.tracee, flags, exit_signal, number)
     }
 
     /// The same by another thread of the stub.
@@ -228,9 +235,13 @@ impl Stub {
         let data = self.area.range().0 + PAGE;
         // struct clone_args: flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls,
         // set_tid, set_tid_size, cgroup; then the pid itself.
-        let (Number::Given(pid) | Number::Announced(pid)) = number;
-        let (set, size) = if number == Number::Given(pid) { (data + 88, 1) } else { (0, 0) };
-        let words = [flags, 0, 0, 0, exit_signal as u64, 0, 0, 0, set, size, 0, pid as u64];
+        let (given, pid) = match number {
+            Number::Given(inner, pid) => (Some(inner), pid),
+            Number::Announced(pid) => (None, pid),
+        };
+        let (set, size) = given.map_or((0, 0), |_| (data + 88, 1));
+        let inner = given.unwrap_or(0) as u64;
+        let words = [flags, 0, 0, 0, exit_signal as u64, 0, 0, 0, set, size, 0, inner];
         let bytes: Vec<u8> = words.iter().flat_map(|w| w.to_le_bytes()).collect();
         memory::write(self.host, data, &bytes).map_err(|e| Error::system("preparing a clone", e))?;
         let deadline = std::time::Instant::now() + REAPED;
@@ -248,7 +259,7 @@ impl Stub {
         };
         must("giving a process its number", ret).map_err(|source| Error::Call { pid, source })?;
         let born = born.ok_or_else(|| Error::Image(format!("process {pid} was made but not seen")))?;
-        if number == Number::Announced(pid) {
+        if number != Number::Given(pid, pid) {
             let status = roam_sys::procfs::status::read(born.tid())
                 .map_err(|e| Error::system(format!("looking at process {pid}"), e))?;
             if status.ns_pid.get(1) != Some(&pid) {
@@ -257,6 +268,17 @@ impl Stub {
             }
         }
         Ok(born)
+    }
+
+    /// Its number in the pid namespace so far below the pod's.
+    ///
+    /// # Errors
+    /// If it is gone, or not in there.
+    pub fn number_in(&self, depth: u32) -> Result<i32, Error> {
+        let failed = |e| Error::system(format!("looking at process {}", self.pid), e);
+        let status = roam_sys::procfs::status::read(self.host).map_err(failed)?;
+        let number = Level { depth, ..Level::default() }.number(&status.ns_pid);
+        number.ok_or_else(|| Error::Image(format!("process {} is in another pid namespace", self.pid)))
     }
 
     /// Makes one call in the main thread.
@@ -303,8 +325,8 @@ impl Stub {
                 libc::SYS_prlimit64,
                 [0, libc::RLIMIT_CORE as u64, data, 0, 0, 0],
             )?;
-            self.call("ending by a signal", libc::SYS_kill, [self.pid as u64, signal as u64, 0, 0, 0, 0])
-                .ok();
+            let own = self.number_in(self.level.depth)?;
+            self.call("ending by a signal", libc::SYS_kill, [own as u64, signal as u64, 0, 0, 0, 0]).ok();
             self.tracee.resume(signal).ok();
         }
         self.await_end()
