@@ -43,7 +43,7 @@ const WAYS: [Way; 3] = [
 /// The part: what is read or made by calls that 6.1 lacks (PAGEMAP_SCAN, PROCMAP_QUERY, timers of a wanted id),
 /// what kernels have changed since (pidfd, epoll, guard pages, seals, rseq, vdso), registers, and one or two
 /// of each other kind.
-const PART: [&str; 45] = [
+const PART: [&str; 53] = [
     "absent-calls",
     "anonymous-memory",
     "cold-memory",
@@ -61,12 +61,17 @@ const PART: [&str; 45] = [
     "fpu-control",
     "guard-install",
     "huge-pages",
+    "huge-reservation",
     "inotify",
+    "mapped-private",
     "mapped-shared",
     "memfd-seals",
     "memory-names",
     "message-queue",
+    "moved-mappings",
     "new-programs",
+    "not-dumpable",
+    "own-soft-dirty",
     "pidfd",
     "pidfd-ended",
     "pipe-data",
@@ -77,6 +82,7 @@ const PART: [&str; 45] = [
     "robust-futex",
     "rseq",
     "sealed-memory",
+    "seccomp-strict",
     "shared-anonymous",
     "signals-pending",
     "sysv-semaphores",
@@ -89,6 +95,8 @@ const PART: [&str; 45] = [
     "unix-stream",
     "vdso-clock",
     "wide-registers",
+    "written-every-way",
+    "zero-pages",
 ];
 
 /// Tells the story, with these programs or, if none are named, the part chosen here.

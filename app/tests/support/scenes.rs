@@ -192,7 +192,7 @@ pub fn checks() -> Vec<Check> {
         check(
             "written pages",
             Verdict::Limited,
-            "Linux 6.1 has no PAGEMAP_SCAN; Roam uses soft-dirty bits, which is slower.",
+            "This kernel lacks PAGEMAP_SCAN; Roam uses soft-dirty bits, which is slower.",
             Some("Linux 6.7 or newer makes moves faster."),
         ),
         check("X server", Verdict::Good, "Xvfb is installed.", None),

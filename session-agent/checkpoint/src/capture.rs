@@ -259,7 +259,7 @@ impl Frozen {
         if !builder.refusals.is_empty() {
             return Err(Error::Refused(builder.refusals));
         }
-        let (mut layout, mut views) = builder.finish();
+        let (mut layout, mut views, areas) = builder.finish();
         views.extend(unattached);
         layout.private = private;
         let mut processes = self
@@ -277,6 +277,7 @@ impl Frozen {
         }
         self.objects = std::mem::take(objects);
         self.views = views;
+        self.areas = areas;
         let clocks = clocks(pod)?;
         let namespaces = inside.namespaces;
         Ok(Image { layout, processes, descriptors, filters, namespaces, ipc, clocks })
@@ -328,11 +329,11 @@ impl Frozen {
         sender.there = resident::all(self, &self.objects, &self.views)?;
         match tracker {
             Some(tracker) => {
-                tracker.send(&self.open_memory()?, &image.layout, &mut sender)?;
+                tracker.send(&self.open_memory(&self.areas)?, &image.layout, &mut sender)?;
                 tracker.send_objects(&image.layout, (&self.objects, &self.views), &mut sender)?;
             }
             None => {
-                let open = self.open_memory()?;
+                let open = self.open_memory(&self.areas)?;
                 for process in &image.layout.processes {
                     if let Some(access) = open.get(&process.node.pid) {
                         sender.process(access, process)?;
@@ -385,8 +386,13 @@ impl Frozen {
     }
 
     /// The memory of every living process, by pod pid.
-    pub(crate) fn open_memory(&self) -> Result<HashMap<i32, Access>, Error> {
-        self.living().map(|p| Ok((p.node.pid, Access::open(p.host)?))).collect()
+    pub(crate) fn open_memory(&self, areas: &memory::AreasOf) -> Result<HashMap<i32, Access>, Error> {
+        let open = |process: &FrozenProcess| {
+            let areas = areas.get(&process.node.pid).cloned();
+            let areas = areas.ok_or_else(|| Error::Image(format!("{} was not looked at", process.name)))?;
+            Ok((process.node.pid, Access::open(process.host, areas)?))
+        };
+        self.living().map(open).collect()
     }
 
     fn leave_vdso(&self) -> Result<(), Error> {

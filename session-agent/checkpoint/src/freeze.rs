@@ -20,7 +20,7 @@ use crate::kinds::dumpable;
 use crate::kinds::filters::{Book, Turn};
 use crate::kinds::helper::Helper;
 use crate::kinds::locks::Place;
-use crate::kinds::memory::ObjectViews;
+use crate::kinds::memory::{AreasOf, ObjectViews};
 use crate::kinds::syscalls::{self, Resume, Waits};
 use crate::kinds::threads::read_timespec;
 use crate::kinds::tree::Node;
@@ -76,6 +76,7 @@ pub struct Frozen {
     pub since: Instant,
     pub(crate) objects: Objects,
     pub(crate) views: ObjectViews,
+    pub(crate) areas: AreasOf,
     /// The file locks that it had when it was captured.
     pub(crate) locks: Vec<Place>,
     /// Through which some of the views go.
@@ -107,7 +108,8 @@ pub fn freeze(pod: &dyn Pod) -> Result<Frozen, Error> {
         let mut stopper = Stopper::new(since + patience);
         match stopper.stop_all(pod).and_then(|()| stopper.describe()) {
             Ok(processes) => {
-                let (objects, views) = (Objects::default(), ObjectViews::default());
+                let (objects, views, areas) =
+                    (Objects::default(), ObjectViews::default(), AreasOf::default());
                 let (locks, helper) = (Vec::new(), None);
                 let mut frozen = Frozen {
                     processes,
@@ -115,6 +117,7 @@ pub fn freeze(pod: &dyn Pod) -> Result<Frozen, Error> {
                     since,
                     objects,
                     views,
+                    areas,
                     locks,
                     helper,
                     _turn: turn,

@@ -1,14 +1,18 @@
 //! Which pages a running session writes, for sending its memory ahead.
 //!
-//! Each process is given a userfaultfd with asynchronous write protection (Linux 6.7): the kernel notes
-//! the first write to each page and PAGEMAP_SCAN reads and re-arms in one call. Where that
-//! is missing there is nothing to track and everything is sent at the end.
+//! Each process is given a userfaultfd, and the kernel notes writes in one of two ways, whichever it has:
+//! - asynchronous write protection (Linux 6.7): it notes the first write to each page of a registered area, and
+//!   PAGEMAP_SCAN reads and re-arms in one call while the session runs;
+//! - soft-dirty bits ([`soft_dirty`]), read and cleared while the session stands still for a moment.
+//!
+//! Where neither works there is nothing to track and everything is sent at the end.
 //!
 //! Pages of areas that are not registered (made since, moved by mremap, inherited by a fork) count as
-//! written, and so does what lies where something else was mapped in the last round.
+//! written, and so does what lies where something else was mapped in the last round, and what was not there then.
+
+mod soft_dirty;
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::unistd::Pid;
@@ -17,10 +21,11 @@ use roam_sys::descriptor::{pidfd_getfd, pidfd_open};
 use roam_sys::inject::InjectError;
 use roam_sys::limits::Raised;
 use roam_sys::runs::{self, Run, push};
-use roam_sys::uffd::{self, WriteTracker};
+use roam_sys::tracking::{self, Method};
+use roam_sys::uffd::{self, Purpose, Registrar};
 
 use crate::error::Error;
-use crate::freeze::{FrozenProcess, freeze};
+use crate::freeze::{Frozen, FrozenProcess, freeze};
 use crate::kinds::memory::{Builder, ObjectViews};
 use crate::kinds::memory_send::{Access, Sender};
 use crate::kinds::object_pages::ObjectPages;
@@ -28,9 +33,11 @@ use crate::kinds::resident;
 use crate::objects::Objects;
 use crate::pages::{Backing, Layout, Mapping, PageSink, PageStats, ProcessLayout, Space};
 use crate::pod::Pod;
+use soft_dirty::Bits;
 
 /// Tracks the writes of a session's processes.
 pub struct Tracker {
+    method: Method,
     processes: HashMap<i32, Tracked>,
     objects: Objects,
     /// What the target has of them.
@@ -38,17 +45,34 @@ pub struct Tracker {
 }
 
 struct Tracked {
-    uffd: WriteTracker,
+    uffd: Registrar,
+    notes: Notes,
     /// The mappings of the last round: within them, what is not noted as written was sent.
     armed: Vec<Mapping>,
     /// Which of their pages the target has.
     sent: Vec<Run>,
 }
 
+/// Where writes are noted.
+enum Notes {
+    /// In the page map, by asynchronous write protection.
+    Asynchronous,
+    /// In the page map, by soft-dirty bits.
+    SoftDirty(Bits),
+}
+
+/// What a process has for itself.
+struct Found {
+    /// All its own pages.
+    own: Vec<Run>,
+    /// Those of them that may have been written since the last round.
+    changed: Vec<Run>,
+}
+
 /// Whether this kernel can track writes.
 #[must_use]
 pub fn supported() -> bool {
-    uffd::async_write_protection_supported() && roam_sys::pagemap::scan_supported()
+    tracking::method().is_some()
 }
 
 impl Tracker {
@@ -57,20 +81,30 @@ impl Tracker {
     /// # Errors
     /// If it can't be stopped, or the kernel can't track ([`supported`]).
     pub fn start(pod: &dyn Pod) -> Result<Self, Error> {
-        if !supported() {
-            return Err(Error::system(
-                "tracking writes",
-                std::io::Error::from_raw_os_error(libc::EOPNOTSUPP),
-            ));
-        }
+        let method = tracking::method().ok_or_else(|| {
+            Error::system("tracking writes", std::io::Error::from_raw_os_error(libc::EOPNOTSUPP))
+        })?;
+        let (objects, shown) = (Objects::default(), ObjectPages::default());
+        let mut tracker = Self { method, processes: HashMap::new(), objects, shown };
         let frozen = freeze(pod)?;
-        let mut processes = HashMap::new();
         for process in frozen.living() {
-            let uffd = install(process)?;
-            processes.insert(process.node.pid, Tracked { uffd, armed: Vec::new(), sent: Vec::new() });
+            tracker.begin(process)?;
         }
         frozen.thaw();
-        Ok(Self { processes, objects: Objects::default(), shown: ObjectPages::default() })
+        Ok(tracker)
+    }
+
+    /// Begins to track a process, or again because its memory is another's: it was forked or executed a program.
+    fn begin(&mut self, process: &FrozenProcess) -> Result<(), Error> {
+        let uffd = install(process, self.method.purpose())?;
+        let notes = match self.method {
+            Method::Asynchronous => Notes::Asynchronous,
+            Method::SoftDirty => Notes::SoftDirty(Bits::open(process.host)),
+        };
+        let old = self.processes.remove(&process.node.pid);
+        let (armed, sent) = old.map(|old| (old.armed, old.sent)).unwrap_or_default();
+        self.processes.insert(process.node.pid, Tracked { uffd, notes, armed, sent });
+        Ok(())
     }
 
     /// A round while the session runs: the layout as it is now, then what was written since the last
@@ -81,25 +115,15 @@ impl Tracker {
     pub fn round(&mut self, pod: &dyn Pod, sink: &mut dyn PageSink) -> Result<PageStats, Error> {
         // The tree and the maps must be of one moment; stopping costs less than being wrong.
         let frozen = freeze(pod)?;
-        let open = frozen.open_memory()?;
         let mut builder = Builder::new(pod, &mut self.objects);
         for process in &frozen.processes {
             builder.add(process.host, &process.name, process.node)?;
         }
-        let (layout, views) = builder.finish();
-        for process in frozen.living() {
-            if let Entry::Vacant(place) = self.processes.entry(process.node.pid) {
-                place.insert(Tracked { uffd: install(process)?, armed: Vec::new(), sent: Vec::new() });
-            }
-        }
-        // Only while the maps are what they are known to be: registering a range that has changed would
-        // split the program's areas under it.
-        for process in &layout.processes {
-            if let Some(tracked) = self.processes.get(&process.node.pid) {
-                tracked.register(&process.mappings);
-            }
-        }
+        let (layout, views, areas) = builder.finish();
+        let open = frozen.open_memory(&areas)?;
+        // What it writes in the processes is no reason to send pages again.
         let there = resident::all(&frozen, &self.objects, &views)?;
+        self.arm(&frozen, &open, &layout)?;
         frozen.thaw();
         sink.layout(&layout)?;
         let mut sender = Sender::new(sink);
@@ -126,7 +150,32 @@ impl Tracker {
         sent
     }
 
-    /// Sends what was written since the last time, or all of what is not tracked yet, and arms it.
+    /// Has writes noted from now on. The maps are what they are known to be: registering a range that has changed
+    /// would split the program's areas under it.
+    fn arm(&mut self, frozen: &Frozen, open: &HashMap<i32, Access>, layout: &Layout) -> Result<(), Error> {
+        for process in frozen.living() {
+            let same = open.get(&process.node.pid).is_some_and(|access| !access.areas.marked.is_empty());
+            let known = self.processes.get(&process.node.pid);
+            if known.is_none_or(|known| !same && !known.armed.is_empty()) {
+                self.begin(process)?;
+            }
+        }
+        let mut each: Vec<(&mut Tracked, &Access, &ProcessLayout)> = Vec::new();
+        for (pid, tracked) in &mut self.processes {
+            let process = layout.processes.iter().find(|p| p.node.pid == *pid);
+            if let (Some(access), Some(process)) = (open.get(pid), process) {
+                each.push((tracked, access, process));
+            }
+        }
+        soft_dirty::look(&mut each)?;
+        for (tracked, _, process) in &each {
+            tracked.register(&process.mappings);
+        }
+        soft_dirty::arm(&mut each);
+        Ok(())
+    }
+
+    /// Sends what was written since the time it was armed last, or all of what is not tracked yet.
     pub(crate) fn send(
         &mut self,
         open: &HashMap<i32, Access>,
@@ -168,14 +217,20 @@ fn trackable(mapping: &Mapping) -> bool {
 }
 
 impl Tracked {
-    /// Has the kernel note writes to all that can be tracked; the process must stand still.
+    /// Registers all that can be; the process must stand still.
     fn register(&self, mappings: &[Mapping]) {
-        for span in spans(mappings.iter().filter(|m| trackable(m))) {
+        let registered = |m: &&Mapping| match self.notes {
+            Notes::Asynchronous => trackable(m),
+            // No others can be there, and one that can't keeps its neighbours from it.
+            Notes::SoftDirty(_) => trackable(m) && m.backing == Backing::Anonymous,
+        };
+        for span in spans(mappings.iter().filter(registered)) {
             if self.uffd.register(span.start, span.end).is_ok() {
                 continue;
             }
             // One of them can't be: it is sent whole each time.
-            for m in mappings.iter().filter(|m| trackable(m) && span.start <= m.start && m.end <= span.end) {
+            for m in mappings.iter().filter(registered).filter(|m| span.start <= m.start && m.end <= span.end)
+            {
                 let _ = self.uffd.register(m.start, m.end);
             }
         }
@@ -188,25 +243,17 @@ impl Tracked {
         sender: &mut Sender<'_>,
     ) -> Result<(), Error> {
         let pid = process.node.pid;
-        let pagemap = &access.pagemap;
         for mapping in process.mappings.iter().filter(|m| !trackable(m)) {
             sender.untracked(access, pid, mapping)?;
         }
-        let places = spans(process.mappings.iter().filter(|m| trackable(m)));
-        let io = |e| Error::system(format!("looking for the written pages of process {pid}"), e);
-        // A session that stands still writes nothing more: there is nothing to arm.
-        let written =
-            if sender.running { pagemap.written_and_rearm(&places).map_err(io)? } else { Vec::new() };
-        // Looked at after arming: a page that appears in between is noted as written.
-        let found = pagemap.survey(&places).map_err(io)?;
+        let found = self.find(access, process, sender.running)?;
         // Dropped by madvise, or mapped anew: it reads as new again.
-        let here = runs::intersection(&self.sent, &places);
+        let here = runs::intersection(&self.sent, &places(process));
         for gone in runs::difference(&here, &found.own) {
             sender.sink.forget(Space::Process(pid), gone.start, gone.end - gone.start)?;
         }
-        let changed = runs::union(&written, &found.changed);
-        let unchanged = runs::difference(&self.known(&process.mappings), &changed);
-        let wanted = runs::difference(&found.own, &unchanged);
+        let there = runs::intersection(&self.known(&process.mappings), &self.sent);
+        let wanted = runs::difference(&found.own, &runs::difference(&there, &found.changed));
         let again = runs::intersection(&wanted, &self.sent);
         let fresh = runs::difference(&wanted, &self.sent);
         for mapping in process.mappings.iter().filter(|m| trackable(m)) {
@@ -217,6 +264,28 @@ impl Tracked {
         self.armed.clone_from(&process.mappings);
         self.sent = found.own;
         Ok(())
+    }
+
+    /// What there is to send, and armed again if it runs.
+    fn find(&mut self, access: &Access, process: &ProcessLayout, running: bool) -> Result<Found, Error> {
+        let io = |e| looking(process.node.pid, e);
+        match &mut self.notes {
+            Notes::Asynchronous => {
+                let (pagemap, places) = (&access.pagemap, places(process));
+                // A session that stands still writes nothing more: there is nothing to arm.
+                let written =
+                    if running { pagemap.written_and_rearm(&places).map_err(io)? } else { Vec::new() };
+                // Looked at after arming: a page that appears in between is noted as written.
+                let found = pagemap.survey(&places).map_err(io)?;
+                Ok(Found { own: found.own, changed: runs::union(&written, &found.changed) })
+            }
+            Notes::SoftDirty(bits) => {
+                if !running {
+                    bits.look(access, process).map_err(io)?;
+                }
+                Ok(bits.found(access, process))
+            }
+        }
     }
 
     /// Where the same was mapped in the last round.
@@ -238,6 +307,15 @@ impl Tracked {
     }
 }
 
+fn looking(pid: i32, error: std::io::Error) -> Error {
+    Error::system(format!("looking for the written pages of process {pid}"), error)
+}
+
+/// Where a process's writes are tracked.
+fn places(process: &ProcessLayout) -> Vec<Run> {
+    spans(process.mappings.iter().filter(|m| trackable(m)))
+}
+
 /// Mappings that touch, as one run each.
 fn spans<'a>(mappings: impl Iterator<Item = &'a Mapping>) -> Vec<Run> {
     let mut spans = Vec::new();
@@ -248,7 +326,7 @@ fn spans<'a>(mappings: impl Iterator<Item = &'a Mapping>) -> Vec<Run> {
 }
 
 /// Gives a frozen process a userfaultfd and takes it out of its descriptor table.
-fn install(process: &FrozenProcess) -> Result<WriteTracker, Error> {
+fn install(process: &FrozenProcess, purpose: Purpose) -> Result<Registrar, Error> {
     let pid = process.node.pid;
     let io = |e: std::io::Error| Error::system(format!("tracking the writes of process {pid}"), e);
     let inject = |e: InjectError| {
@@ -270,5 +348,5 @@ fn install(process: &FrozenProcess) -> Result<WriteTracker, Error> {
         ours.map_err(io)
     })();
     borrowed.give_back().map_err(io)?;
-    WriteTracker::new(made?).map_err(io)
+    Registrar::new(made?, purpose).map_err(io)
 }

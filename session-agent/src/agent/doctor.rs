@@ -8,6 +8,8 @@ use std::process::{Command, Stdio};
 
 use nix::sched::{CloneFlags, unshare};
 use roam_api::agent::{Check, Verdict};
+use roam_sys::tracking::{self, Method};
+use roam_sys::{pagemap, soft_dirty, uffd};
 
 use crate::paths::program;
 
@@ -171,19 +173,34 @@ fn kernel() -> Check {
 }
 
 fn write_tracking() -> Check {
+    let parts = [
+        (pagemap::scan_supported(), "PAGEMAP_SCAN"),
+        (uffd::async_write_protection_supported(), "asynchronous write protection (userfaultfd)"),
+        (soft_dirty::supported(), "soft-dirty bits"),
+        (uffd::marks_supported(), "userfaultfd"),
+    ];
+    let lacking: Vec<&str> = parts.iter().filter(|(works, _)| !works).map(|(_, name)| *name).collect();
+    tracking_by(tracking::method(), &lacking)
+}
+
+fn tracking_by(method: Option<Method>, lacking: &[&str]) -> Check {
     let name = "tracking of written pages";
-    let (scan, protect) =
-        (roam_sys::pagemap::scan_supported(), roam_sys::uffd::async_write_protection_supported());
-    if scan && protect {
-        return check(name, Verdict::Good, "PAGEMAP_SCAN and asynchronous write protection work.", None);
+    let lacking = lacking.join(", ");
+    let newer = Some("Linux 6.7 or newer makes moves faster.");
+    match method {
+        Some(Method::Asynchronous) => {
+            check(name, Verdict::Good, "PAGEMAP_SCAN and asynchronous write protection work.", None)
+        }
+        Some(Method::SoftDirty) => {
+            let detail = format!("This kernel lacks {lacking}; Roam uses soft-dirty bits, which is slower.");
+            check(name, Verdict::Limited, detail, newer)
+        }
+        None => {
+            let detail =
+                format!("This kernel lacks {lacking}, so all memory moves while a session stands still.");
+            check(name, Verdict::Limited, detail, newer)
+        }
     }
-    let missing = if scan { "asynchronous write protection (userfaultfd)" } else { "PAGEMAP_SCAN" };
-    check(
-        name,
-        Verdict::Limited,
-        format!("{missing} does not work here, so all memory moves while a session stands still."),
-        Some("Use a kernel of at least 6.7 for shorter stops."),
-    )
 }
 
 fn fuse() -> Check {
@@ -277,6 +294,16 @@ mod tests {
         for (text, want) in table {
             assert_eq!(parse_version(text), want, "{text}");
         }
+    }
+
+    #[test]
+    fn what_a_kernel_lacks_is_named() {
+        let old = tracking_by(Some(Method::SoftDirty), &["PAGEMAP_SCAN"]);
+        assert_eq!(old.verdict, Verdict::Limited);
+        assert!(old.detail.contains("PAGEMAP_SCAN") && old.detail.contains("soft-dirty"), "{old:?}");
+        let none = tracking_by(None, &["PAGEMAP_SCAN", "soft-dirty bits"]);
+        assert!(none.detail.contains("PAGEMAP_SCAN, soft-dirty bits, so all memory"), "{none:?}");
+        assert!(old.remedy.is_some() && none.remedy.is_some());
     }
 
     #[test]

@@ -23,12 +23,14 @@
 //! | [`ptrace`] | tracing |
 //! | [`sched`] | scheduling of a thread |
 //! | [`socket`] | sockets looked at through a duplicate |
+//! | [`soft_dirty`] | the bits by which older kernels note writes |
 //! | [`stub`] | the program that a restore turns into a process |
 //! | [`tcp_repair`] | what a TCP socket has not delivered |
+//! | [`tracking`] | how written pages are found out here |
 //! | [`tty`] | terminals, from their master side |
 //! | [`unix_diag`] | the unix sockets of a network namespace |
 //! | [`spawn`] | starting programs inside it |
-//! | [`uffd`] | noting writes |
+//! | [`uffd`] | noting writes, marking areas |
 //! | [`way_back`] | how a borrowed thread goes on when its tracer dies |
 //! | [`xattr`] | extended attributes |
 //! | [`xstate`] | where this processor keeps which registers |
@@ -56,11 +58,13 @@ pub mod ptrace;
 pub mod runs;
 pub mod sched;
 pub mod socket;
+pub mod soft_dirty;
 pub mod spawn;
 pub mod stub;
 pub mod tcp_repair;
 #[doc(hidden)]
 pub mod testing;
+pub mod tracking;
 pub mod tty;
 pub mod uffd;
 pub mod unix_diag;

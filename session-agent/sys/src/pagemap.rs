@@ -5,9 +5,12 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::FileExt;
 
 use crate::runs::{self, Run, push};
+
+mod entries;
+
+pub use entries::Entries;
 
 const PAGE: u64 = 4096;
 
@@ -73,6 +76,12 @@ impl Pagemap {
         Ok(Self { file, scan: scan_supported() })
     }
 
+    /// Whether it uses PAGEMAP_SCAN.
+    #[must_use]
+    pub fn scans(&self) -> bool {
+        self.scan
+    }
+
     /// Opens it and never uses PAGEMAP_SCAN, as on an old kernel.
     ///
     /// # Errors
@@ -81,8 +90,8 @@ impl Pagemap {
         Ok(Self { file: File::open(format!("/proc/{pid}/pagemap"))?, scan: false })
     }
 
-    /// The runs of pages in these ascending ranges that the process has for itself: present or swapped, neither
-    /// a file's nor the zero page.
+    /// The runs of pages in these ascending ranges that the process has for itself: present or swapped, and not
+    /// a file's. Nor the zero page's where there is PAGEMAP_SCAN; the plain entries don't tell it from others.
     ///
     /// # Errors
     /// As the ioctl or read.
@@ -90,25 +99,22 @@ impl Pagemap {
         if self.scan {
             return Ok(self.survey(ranges)?.own);
         }
-        let mut runs = Vec::new();
-        for range in ranges {
-            self.own_pages_plain(range.start, range.end, &mut runs)?;
-        }
-        Ok(runs)
+        Ok(self.entries(ranges)?.own)
     }
 
-    /// The runs of pages between these ranges' ends that the process can use without asking for memory, whoever
-    /// else has them. None on kernels without PAGEMAP_SCAN.
+    /// The runs of pages in these ascending ranges that the process can use without asking for memory, whoever
+    /// else has them.
     ///
     /// # Errors
-    /// As the ioctl.
+    /// As the ioctl or read.
     pub fn touched(&self, ranges: &[Run]) -> io::Result<Vec<Run>> {
-        let mut touched = Vec::new();
-        if self.scan {
-            let any = PAGE_IS_PRESENT | PAGE_IS_SWAPPED;
-            let scan = ScanArg { category_anyof_mask: any, return_mask: any, ..hull(ranges) };
-            self.scan(scan, |run, _| push(&mut touched, run))?;
+        if !self.scan {
+            return self.there(ranges);
         }
+        let mut touched = Vec::new();
+        let any = PAGE_IS_PRESENT | PAGE_IS_SWAPPED;
+        let scan = ScanArg { category_anyof_mask: any, return_mask: any, ..hull(ranges) };
+        self.scan(scan, |run, _| push(&mut touched, run))?;
         Ok(runs::intersection(&touched, ranges))
     }
 
@@ -126,11 +132,13 @@ impl Pagemap {
             category_inverted: excluded,
             category_mask: excluded,
             category_anyof_mask: PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
-            return_mask: PAGE_IS_WPALLOWED | PAGE_IS_WRITTEN,
+            return_mask: PAGE_IS_WPALLOWED | PAGE_IS_WRITTEN | PAGE_IS_SWAPPED,
             ..hull(ranges)
         };
         self.scan(scan, |run, categories| {
             push(&mut survey.own, run);
+            // What looks swapped out may also be the mark that an armed page of a file leaves when it is
+            // dropped: then it reads as the file does.
             if categories != PAGE_IS_WPALLOWED {
                 push(&mut survey.changed, run);
             }
@@ -197,29 +205,6 @@ impl Pagemap {
         }
         Ok(())
     }
-
-    fn own_pages_plain(&self, start: u64, end: u64, runs: &mut Vec<Run>) -> io::Result<()> {
-        const PRESENT: u64 = 1 << 63;
-        const SWAPPED: u64 = 1 << 62;
-        const FILE: u64 = 1 << 61;
-        const GUARD: u64 = 1 << 58;
-        let mut buffer = vec![0u8; 8 * 8192];
-        let mut at = start;
-        while at < end {
-            let pages = ((end - at) / PAGE).min(8192);
-            let part = &mut buffer[..pages as usize * 8];
-            self.file.read_exact_at(part, at / PAGE * 8)?;
-            for (i, entry) in part.chunks_exact(8).enumerate() {
-                let entry = u64::from_le_bytes(entry.try_into().expect("eight bytes"));
-                if entry & (PRESENT | SWAPPED) != 0 && entry & (FILE | GUARD) == 0 {
-                    let page = at + i as u64 * PAGE;
-                    push(runs, Run { start: page, end: page + PAGE });
-                }
-            }
-            at += pages * PAGE;
-        }
-        Ok(())
-    }
 }
 
 /// What a process has for itself, by [`Pagemap::survey`].
@@ -278,6 +263,8 @@ mod tests {
         let pid = std::process::id() as i32;
         let (start, end) = (first, first + 32 * PAGE);
         for map in [Pagemap::open(pid).unwrap(), Pagemap::open_plain(pid).unwrap()] {
+            let touched = map.touched(&[Run { start, end }]).unwrap();
+            assert!(touched.iter().any(|r| r.start <= first + 9 * PAGE && first + 9 * PAGE < r.end));
             let runs = map.own_pages(&[Run { start, end }]).unwrap();
             let has = |page: u64| {
                 runs.iter().any(|r| r.start <= first + page * PAGE && first + page * PAGE < r.end)

@@ -17,8 +17,8 @@ use std::path::{Path, PathBuf};
 use roam_api::error::Refusal;
 use roam_sys::memory;
 use roam_sys::procfs::maps::Area;
-use roam_sys::procfs::smaps;
-use roam_sys::runs::Run;
+use roam_sys::procfs::smaps::{self, VmFlags};
+use roam_sys::runs::{Run, push};
 
 use crate::content::{self, Content, MapsName};
 use crate::error::Error;
@@ -49,6 +49,7 @@ pub struct Builder<'a> {
     pub refusals: Vec<Refusal>,
     /// Where each object is mapped, for reading it.
     seen_at: ObjectViews,
+    areas: AreasOf,
     /// Objects whose size was looked for.
     measured: HashSet<ObjectId>,
 }
@@ -94,6 +95,18 @@ impl View {
 /// Where the bytes of each object can be read.
 pub type ObjectViews = HashMap<ObjectId, Vec<View>>;
 
+/// What the kernel says of a process's private memory that does not travel.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Areas {
+    /// Areas that the engine has registered with a userfaultfd, and that are the same since.
+    pub marked: Vec<Run>,
+    /// Areas of which some pages are in memory or swapped out.
+    pub populated: Vec<Run>,
+}
+
+/// That of each process, by its pid in the pod.
+pub type AreasOf = HashMap<i32, Areas>;
+
 impl<'a> Builder<'a> {
     /// Begins with an empty layout.
     pub fn new(pod: &dyn Pod, objects: &'a mut Objects) -> Self {
@@ -109,6 +122,7 @@ impl<'a> Builder<'a> {
             namespaces: Finder::new(pod),
             refusals: Vec::new(),
             seen_at: HashMap::new(),
+            areas: HashMap::new(),
             measured: HashSet::new(),
         }
     }
@@ -134,6 +148,7 @@ impl<'a> Builder<'a> {
         };
         let has_jumps = areas.iter().any(|a| marked(a, &mut head));
         let mut mappings = Vec::with_capacity(areas.len());
+        let mut known = Areas::default();
         for (area, details) in areas.iter().zip(&details) {
             let traits = Traits::of(area, details);
             let backing = if area.name == b"[vdso]" {
@@ -172,6 +187,13 @@ impl<'a> Builder<'a> {
                 let view = View { host, address, offset, len, prot: area.prot, shared: area.shared };
                 self.seen_at.entry(object).or_default().push(view);
             }
+            let whole = Run { start: area.start, end: area.end };
+            if details.flags.has(VmFlags::MARKED) {
+                push(&mut known.marked, whole);
+            }
+            if details.populated {
+                push(&mut known.populated, whole);
+            }
             mappings.push(Mapping {
                 start: area.start,
                 end: area.end,
@@ -181,6 +203,7 @@ impl<'a> Builder<'a> {
                 backing,
             });
         }
+        self.areas.insert(node.pid, known);
         self.processes.push(ProcessLayout { node, mappings });
         Ok(())
     }
@@ -306,9 +329,9 @@ impl<'a> Builder<'a> {
         Ok(Backing::File { file, offset: area.offset })
     }
 
-    /// The finished layout, and where to read its objects.
+    /// The finished layout, where to read its objects, and what else is known of the areas.
     #[must_use]
-    pub fn finish(mut self) -> (Layout, ObjectViews) {
+    pub fn finish(mut self) -> (Layout, ObjectViews, AreasOf) {
         mapped_file::add_stand_ins(&self.root, &self.processes, &mut self.files, self.objects);
         let layout = Layout {
             processes: self.processes,
@@ -318,7 +341,7 @@ impl<'a> Builder<'a> {
             users: self.namespaces.users(),
             pids: self.namespaces.pids().clone(),
         };
-        (layout, self.seen_at)
+        (layout, self.seen_at, self.areas)
     }
 }
 

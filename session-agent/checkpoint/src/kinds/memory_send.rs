@@ -12,7 +12,7 @@ use roam_sys::pagemap::Pagemap;
 use roam_sys::runs::{self, Run};
 
 use crate::error::Error;
-use crate::kinds::memory::{ObjectViews, View};
+use crate::kinds::memory::{Areas, ObjectViews, View};
 use crate::kinds::object_pages::{ObjectPages, known};
 use crate::kinds::resident::There;
 use crate::objects::{Object, ObjectId, Objects};
@@ -25,6 +25,8 @@ const CHUNK: u64 = 1 << 20;
 /// runs again as well.
 pub struct Access {
     host: i32,
+    /// What is known of its areas.
+    pub areas: Areas,
     /// Its page map.
     pub pagemap: Pagemap,
     memory: MemFile,
@@ -35,9 +37,65 @@ impl Access {
     ///
     /// # Errors
     /// If the process is gone or keeps its memory to itself.
-    pub fn open(host: i32) -> Result<Self, Error> {
+    pub fn open(host: i32, areas: Areas) -> Result<Self, Error> {
         let io = |e| Error::system(format!("opening the memory of process {host}"), e);
-        Ok(Self { host, pagemap: open_pagemap(host)?, memory: MemFile::open(host).map_err(io)? })
+        let (pagemap, memory) = (open_pagemap(host)?, MemFile::open(host).map_err(io)?);
+        Ok(Self { host, areas, pagemap, memory })
+    }
+
+    /// What the process has for itself in these of its mappings, whole pages.
+    fn own(&self, process: &ProcessLayout, places: &[Run]) -> io::Result<Vec<Run>> {
+        if self.pagemap.scans() {
+            return self.pagemap.own_pages(places);
+        }
+        let found = self.pagemap.entries(&runs::intersection(places, &self.areas.populated))?;
+        Ok(self.without_zero_page(process, &found.own, &found.shared))
+    }
+
+    /// These own pages without those that show the zero page. Only pages among `shared` can: one of anonymous memory
+    /// that reads as zeros is the zero page, or as good as that.
+    pub fn without_zero_page(&self, process: &ProcessLayout, own: &[Run], shared: &[Run]) -> Vec<Run> {
+        let mut zeros = Vec::new();
+        for mapping in process.mappings.iter().filter(|m| m.backing == Backing::Anonymous) {
+            for run in runs::within(shared, Run { start: mapping.start, end: mapping.end }) {
+                self.zeros(run, mapping.prot, &mut zeros);
+            }
+        }
+        runs::difference(own, &zeros)
+    }
+
+    /// Which pages of a run are all zero.
+    fn zeros(&self, run: Run, prot: i32, zeros: &mut Vec<Run>) {
+        let mut buffer = Vec::new();
+        let mut at = run.start;
+        while at < run.end {
+            let len = (run.end - at).min(CHUNK);
+            buffer.resize(len as usize, 0);
+            if self.read(at, &mut buffer, prot).is_ok() {
+                for (i, page) in buffer.chunks_exact(PAGE as usize).enumerate() {
+                    if page.iter().all(|byte| *byte == 0) {
+                        let start = at + i as u64 * PAGE;
+                        runs::push(zeros, Run { start, end: start + PAGE });
+                    }
+                }
+            } else if len > PAGE {
+                // One that is gone says nothing of its neighbours.
+                let middle = at + (len / 2).next_multiple_of(PAGE);
+                self.zeros(Run { start: at, end: middle }, prot, zeros);
+                self.zeros(Run { start: middle, end: at + len }, prot, zeros);
+            }
+            at += len;
+        }
+    }
+
+    /// Writes a page as it is, whatever its protection.
+    ///
+    /// # Errors
+    /// EIO where nothing is mapped.
+    pub fn rewrite(&self, page: u64) -> io::Result<()> {
+        let mut byte = [0];
+        self.memory.read(page, &mut byte)?;
+        self.memory.write(page, &byte)
     }
 
     /// The process, as the keeper sees it.
@@ -94,8 +152,7 @@ impl<'a> Sender<'a> {
         let whole = |m: &Mapping| Run { start: m.start, end: m.end };
         let private: Vec<Run> = layout.mappings.iter().filter(|m| !m.shared).map(whole).collect();
         let own = access
-            .pagemap
-            .own_pages(&private)
+            .own(layout, &private)
             .map_err(|e| Error::system(format!("looking for the pages of process {pid}"), e))?;
         for mapping in &layout.mappings {
             if mapping.shared || mapping.backing == Backing::Jumps {

@@ -45,7 +45,7 @@ impl Traits {
     /// Of an area of a process.
     #[must_use]
     pub fn of(area: &Area, details: &Details) -> Self {
-        let mut flags = details.flags.0;
+        let mut flags = details.flags.0 & !VmFlags::MARKED;
         if !area.shared {
             flags &= !VmFlags::MAY_WRITE;
         }
@@ -163,7 +163,8 @@ mod tests {
 
     #[test]
     fn names_and_rights_are_told_apart() {
-        let details = Details { flags: VmFlags(VmFlags::MAY_WRITE), key: 2 };
+        let details =
+            Details { flags: VmFlags(VmFlags::MAY_WRITE | VmFlags::MARKED), key: 2, populated: true };
         let own = Traits::of(&area(b"[anon:heap x]", false, 3), &details);
         assert_eq!((own.name.as_slice(), own.flags, own.key), (b"heap x".as_slice(), 0, 2));
         let shared = Traits::of(&area(b"[anon_shmem:ring]", true, 3), &details);

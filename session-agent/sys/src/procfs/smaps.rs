@@ -58,6 +58,8 @@ flags! {
     SHADOW_STACK = 15 b"ss";
     /// May be made writable: a shared mapping lacks it if its file was open for reading only.
     MAY_WRITE = 16 b"mw";
+    /// Registered with a userfaultfd for write protection, which only the engine does in a session.
+    MARKED = 17 b"uw";
 }
 
 impl VmFlags {
@@ -75,6 +77,8 @@ pub struct Details {
     pub flags: VmFlags,
     /// The protection key; 0 is everybody's.
     pub key: u8,
+    /// Some of its pages are in memory or swapped out; the zero page does not count.
+    pub populated: bool,
 }
 
 /// Parses the whole file.
@@ -96,6 +100,8 @@ pub fn parse(text: &[u8]) -> io::Result<Vec<(Area, Details)>> {
             details.flags = VmFlags(bits.fold(0, |all, bit| all | bit));
         } else if let Some(key) = line.strip_prefix(b"ProtectionKey:") {
             details.key = String::from_utf8_lossy(key).trim().parse().unwrap_or(0);
+        } else if let Some(size) = line.strip_prefix(b"Rss:").or_else(|| line.strip_prefix(b"Swap:")) {
+            details.populated |= size.iter().any(|byte| (b'1'..=b'9').contains(byte));
         }
     }
     Ok(areas)
@@ -142,16 +148,18 @@ mod tests {
     fn heads_flags_and_keys() {
         let text = b"7f0000002000-7f0000003000 rw-p 00000000 00:00 0 \nSize:                  4 kB\n\
             ProtectionKey:         3\nVmFlags: rd wr mr mw me nr lo lf dc \n\
-            7f0000004000-7f0000005000 r--p 00001000 fe:01 12                  /a b\nRss: 0 kB\nVmFlags: rd mr zz \n";
+            7f0000004000-7f0000005000 r--p 00001000 fe:01 12                  /a b\nRss: 0 kB\nVmFlags: rd mr zz \n\
+            7f0000006000-7f0000007000 rw-p 00000000 00:00 0 \nRss: 0 kB\nSwap:   40 kB\nSwapPss: 40 kB\nVmFlags: uw \n";
         let areas = parse(text).unwrap();
-        assert_eq!(areas.len(), 2);
+        assert_eq!(areas.len(), 3);
         let wanted = VmFlags::NO_RESERVE
             | VmFlags::LOCKED
             | VmFlags::LOCKED_ON_FAULT
             | VmFlags::DONT_FORK
             | VmFlags::MAY_WRITE;
-        assert_eq!(areas[0].1, Details { flags: VmFlags(wanted), key: 3 });
+        assert_eq!(areas[0].1, Details { flags: VmFlags(wanted), key: 3, populated: false });
         assert_eq!((areas[1].0.name.as_slice(), areas[1].1), (b"/a b".as_slice(), Details::default()));
+        assert_eq!(areas[2].1, Details { flags: VmFlags(VmFlags::MARKED), key: 0, populated: true });
     }
 
     #[test]
