@@ -109,7 +109,15 @@ impl<'a> Build<'a> {
     /// # Errors
     /// If the image has no such network.
     pub fn way_into(&self, net: Id) -> Result<WayInto, Error> {
-        if net == 0 { Ok(WayInto(None)) } else { self.stubs.sentry(net).map(|pid| WayInto(Some(pid))) }
+        if net == 0 { Ok(WayInto(None)) } else { self.somebody_in(net).map(|pid| WayInto(Some(pid))) }
+    }
+
+    /// A process of the pod that is in a namespace that a program made, but no pid namespace.
+    ///
+    /// # Errors
+    /// If the image has no such namespace.
+    pub fn somebody_in(&self, namespace: Id) -> Result<i32, Error> {
+        self.stubs.sentry(namespace)
     }
 
     /// The same for a process that makes the socket. None if it can't go there.
