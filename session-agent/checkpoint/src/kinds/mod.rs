@@ -29,6 +29,7 @@ pub mod memory_settings;
 pub mod memory_traits;
 pub mod message_queue;
 pub mod messages;
+pub mod namespace_file;
 pub mod namespaces;
 pub mod netlink;
 pub mod object_pages;

@@ -203,6 +203,8 @@ kinds! {
     MessageQueue => super::message_queue::State,
     /// A file that lies in memory only: memfd, unlinked files.
     Memory => super::memory_file::State,
+    /// A handle of a namespace.
+    Namespace => super::namespace_file::State,
     /// A file that the kernel makes up: /proc, /sys.
     Kernel => super::kernel_file::State,
     /// A regular file.
