@@ -133,7 +133,8 @@ pub struct Asked {
 /// # Errors
 /// If the process is gone.
 pub fn ask(process: &FrozenProcess, batch: &mut Batch) -> Result<Asked, Error> {
-    let listed = procfs::read(&format!("/proc/{}/timers", process.host)).unwrap_or_default();
+    let listed = procfs::read(&format!("/proc/{}/timers", process.host))
+        .map_err(|e| Error::system(format!("reading the timers of {}", process.name), e))?;
     let pod_tid = |tid: i32| process.threads.iter().find(|t| t.tracee.tid() == tid).map(|t| t.tid);
     let actions = signals::ask(batch);
     let timers = timers::ask(batch, &listed, pod_tid);
