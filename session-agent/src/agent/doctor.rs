@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use nix::sched::{CloneFlags, unshare};
 use roam_api::agent::{Check, Verdict};
 use roam_sys::tracking::{self, Method};
-use roam_sys::{pagemap, soft_dirty, uffd};
+use roam_sys::{options, pagemap, soft_dirty, uffd};
 
 use crate::paths::program;
 
@@ -22,7 +22,18 @@ const OLDEST_KERNEL: (u32, u32) = (6, 1);
 /// Runs all checks.
 #[must_use]
 pub fn run() -> Vec<Check> {
-    vec![namespaces(), apparmor(), yama(), kernel(), write_tracking(), fuse(), x_server(), mdns(), tray()]
+    vec![
+        namespaces(),
+        apparmor(),
+        yama(),
+        kernel(),
+        kernel_options(&options::lacking()),
+        write_tracking(),
+        fuse(),
+        x_server(),
+        mdns(),
+        tray(),
+    ]
 }
 
 fn check(name: &str, verdict: Verdict, detail: impl Into<String>, remedy: Option<&str>) -> Check {
@@ -172,6 +183,21 @@ fn kernel() -> Check {
     }
 }
 
+fn kernel_options(lacking: &[&str]) -> Check {
+    let name = "kernel options";
+    if lacking.is_empty() {
+        return check(name, Verdict::Good, "All that programs are read and rebuilt by is there.", None);
+    }
+    check(
+        name,
+        Verdict::Bad,
+        format!("Missing here: {}. Sessions can't be moved or parked.", lacking.join(", ")),
+        Some(
+            "Use a kernel of your distribution, or one built with these options; a container may forbid them too.",
+        ),
+    )
+}
+
 fn write_tracking() -> Check {
     let parts = [
         (pagemap::scan_supported(), "PAGEMAP_SCAN"),
@@ -304,6 +330,14 @@ mod tests {
         let none = tracking_by(None, &["PAGEMAP_SCAN", "soft-dirty bits"]);
         assert!(none.detail.contains("PAGEMAP_SCAN, soft-dirty bits, so all memory"), "{none:?}");
         assert!(old.remedy.is_some() && none.remedy.is_some());
+    }
+
+    #[test]
+    fn options_that_are_missing_are_named() {
+        assert_eq!(kernel_options(&[]).verdict, Verdict::Good);
+        let missing = kernel_options(&["kcmp (CONFIG_KCMP)", "another"]);
+        assert_eq!(missing.verdict, Verdict::Bad);
+        assert!(missing.detail.contains("kcmp (CONFIG_KCMP), another."), "{missing:?}");
     }
 
     #[test]

@@ -16,6 +16,7 @@
 //! | [`message_queue`] | POSIX message queues |
 //! | [`multicast`] | groups of the loop |
 //! | [`namespaces`] | the walls of a pod |
+//! | [`options`] | what a kernel may have been built without |
 //! | [`pagemap`] | which pages a process has, and which it wrote |
 //! | [`notify`] | hearing of filters that programs install |
 //! | [`pass`] | how injected calls get through filters |
@@ -51,6 +52,7 @@ pub mod message_queue;
 pub mod multicast;
 pub mod namespaces;
 pub mod notify;
+pub mod options;
 pub mod pagemap;
 pub mod pass;
 pub mod procfs;
