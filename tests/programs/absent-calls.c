@@ -1,11 +1,12 @@
 /* Calls whose effects could not be carried are absent in a session, and stay so after a move: key rings,
- * userfaultfd, io_uring, perf, bpf, secret memory, programs of other architectures. Also in new programs. */
+ * userfaultfd, io_uring, perf, bpf, secret memory, Landlock, programs of other architectures. Also in new programs. */
 #include "proc.h"
 
 static const struct { long number; const char *name; } calls[] = {
     {SYS_userfaultfd, "userfaultfd"}, {SYS_io_uring_setup, "io_uring_setup"}, {SYS_perf_event_open, "perf_event_open"},
     {SYS_bpf, "bpf"}, {SYS_add_key, "add_key"}, {SYS_request_key, "request_key"}, {SYS_keyctl, "keyctl"},
-    {SYS_memfd_secret, "memfd_secret"}, {0x40000000 | SYS_getpid, "x32 getpid"},
+    {SYS_memfd_secret, "memfd_secret"}, {SYS_landlock_create_ruleset, "landlock_create_ruleset"},
+    {SYS_landlock_restrict_self, "landlock_restrict_self"}, {0x40000000 | SYS_getpid, "x32 getpid"},
 };
 
 /* Alone this program is free; in a session it is not. */

@@ -37,7 +37,7 @@ const AND: u16 = (libc::BPF_ALU | libc::BPF_AND | libc::BPF_K) as u16;
 const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
 
 /// Calls that answer ENOSYS, as on a kernel built without them; programs have a fallback for that.
-const ABSENT: [libc::c_long; 10] = [
+const ABSENT: [libc::c_long; 13] = [
     libc::SYS_io_uring_setup,
     libc::SYS_io_uring_enter,
     libc::SYS_io_uring_register,
@@ -48,6 +48,10 @@ const ABSENT: [libc::c_long; 10] = [
     libc::SYS_keyctl,
     libc::SYS_memfd_secret,
     libc::SYS_fanotify_init,
+    // What a program forbids itself by Landlock can't be read back, so that it would be allowed again after a move.
+    libc::SYS_landlock_create_ruleset,
+    libc::SYS_landlock_add_rule,
+    libc::SYS_landlock_restrict_self,
 ];
 
 /// Calls that programs make all the time and the engine never makes in them: the kernel goes on remembering what
