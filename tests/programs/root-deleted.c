@@ -1,20 +1,10 @@
 /* Processes from which all files were taken: their root is a deleted folder, or, as Chromium's processes have it, a
  * folder below /proc of a process that has ended. Another that inherits it, and one whose working directory is
  * still outside. */
-#include "check.h"
+#include "namespaces.h"
 #include <dirent.h>
-#include <sched.h>
 
 static int go[4][2], back[2];
-
-static void own_user_namespace(void) {
-    char map[64];
-    snprintf(map, sizeof map, "%d %d 1", getuid(), getuid());
-    MUST(unshare(CLONE_NEWUSER));
-    int fd = MUST(open("/proc/self/uid_map", O_WRONLY));
-    write_all(fd, map, strlen(map));
-    close(fd);
-}
 
 /* Tells that it is there, waits until it is to look, and finds nothing. */
 static void stand(int number) {
@@ -36,7 +26,7 @@ static void stand(int number) {
 }
 
 static int in_deleted(void *folder) {
-    own_user_namespace();
+    new_user(0, getuid(), getgid());
     MUST(mkdir(folder, 0700));
     int above = MUST(open(in_folder(""), O_PATH | O_DIRECTORY));
     MUST(chroot(folder));
@@ -56,7 +46,7 @@ static int chroot_to_own(void *unused) {
 static int in_ended(void *unused) {
     (void)unused;
     static char stack[65536] __attribute__((aligned(16)));
-    own_user_namespace();
+    new_user(0, getuid(), getgid());
     pid_t helper = MUST(clone(chroot_to_own, stack + sizeof stack, CLONE_FS | CLONE_VM | CLONE_VFORK | SIGCHLD, NULL));
     int status;
     MUST(waitpid(helper, &status, 0));
@@ -72,7 +62,7 @@ static int in_ended(void *unused) {
 }
 
 static int standing_outside(void *folder) {
-    own_user_namespace();
+    new_user(0, getuid(), getgid());
     MUST(chdir(in_folder("")));
     MUST(mkdir(folder, 0700));
     MUST(chroot(folder));

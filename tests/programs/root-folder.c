@@ -1,18 +1,8 @@
 /* Processes whose root is a folder (chroot), as a sandbox or a build tool makes it: one that stands in it, one
  * deeper, and one whose working directory is outside of its root. */
-#include "check.h"
-#include <sched.h>
+#include "namespaces.h"
 
 static char *jail;
-
-static void own_user_namespace(void) {
-    char map[64];
-    snprintf(map, sizeof map, "%d %d 1", getuid(), getuid());
-    MUST(unshare(CLONE_NEWUSER));
-    int fd = MUST(open("/proc/self/uid_map", O_WRONLY));
-    write_all(fd, map, strlen(map));
-    close(fd);
-}
 
 static int pipes[3][2], back[2];
 
@@ -36,7 +26,7 @@ static void stand(int number) {
 static int in_it(void *unused) {
     (void)unused;
     char path[64];
-    own_user_namespace();
+    new_user(0, getuid(), getgid());
     MUST(chroot(jail));
     MUST(chdir("/"));
     stand(0);
@@ -47,7 +37,7 @@ static int in_it(void *unused) {
 static int deeper(void *unused) {
     (void)unused;
     char path[64];
-    own_user_namespace();
+    new_user(0, getuid(), getgid());
     MUST(chroot(jail));
     MUST(chdir("/deeper/still"));
     stand(1);
@@ -57,7 +47,7 @@ static int deeper(void *unused) {
 }
 
 static int outside(void *folder) {
-    own_user_namespace();
+    new_user(0, getuid(), getgid());
     MUST(chdir(folder));
     MUST(chroot(jail));
     stand(2);

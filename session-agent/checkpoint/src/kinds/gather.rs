@@ -59,6 +59,8 @@ pub struct Known<'a> {
     unix_sockets: OnceCell<HashMap<u64, UnixSocket>>,
     tcp: OnceCell<super::tcp::Table>,
     running: bool,
+    /// Some process keeps its descriptors to itself while it runs.
+    unread: bool,
 }
 
 /// A capture in progress.
@@ -138,12 +140,16 @@ pub fn gather<'a>(
         unix_sockets: OnceCell::new(),
         tcp: OnceCell::new(),
         running,
+        unread: false,
     };
     let mut text = Vec::new();
     for (index, holder) in holders.iter().enumerate() {
         match known.read_table(index, holder, externals, &mut text, running) {
             Ok(table) => known.tables.push(table),
-            Err(e) if running && gone(&e) => known.tables.push(Vec::new()),
+            Err(e) if running && gone(&e) => {
+                known.unread |= e.raw_os_error() == Some(libc::EACCES);
+                known.tables.push(Vec::new());
+            }
             Err(e) => {
                 let what = format!("reading the descriptors of process {} ({})", holder.pid, holder.name);
                 return Err(Error::system(what, e));
@@ -312,10 +318,12 @@ impl Known<'_> {
         Ok(self.tcp.get().expect("just set"))
     }
 
-    /// Whether a socket carries descriptors that were not looked at, because the session runs.
+    /// Whether there may be descriptors that were not looked at, because the session runs: a socket carries them, or
+    /// a process keeps its own to itself.
     #[must_use]
     pub fn may_be_in_flight(&self) -> bool {
-        self.running && self.looks.iter().any(|look| look.info.decimal("scm_fds").unwrap_or(0) > 0)
+        self.running
+            && (self.unread || self.looks.iter().any(|look| look.info.decimal("scm_fds").unwrap_or(0) > 0))
     }
 
     /// The open files with this device and inode.
