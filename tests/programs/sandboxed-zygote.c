@@ -1,6 +1,6 @@
-/* What Chromium's zygote is: cloned into user, pid and net namespaces of its own, rooted in an empty folder that is gone,
- * without any capability, with a filter; its children talk with it and with the browser, and one is in a pid namespace
- * below its own. */
+/* What Chromium's zygote is: cloned into user, pid and net namespaces of its own and gone one user namespace further,
+ * rooted in an empty folder that is gone, without any capability, with a filter; its children talk with it and with the
+ * browser, and one is in a pid namespace below its own, in the network that is older than that. */
 #include "filter.h"
 #include "namespaces.h"
 #include <linux/sched.h>
@@ -34,6 +34,8 @@ static void hear(int fd, const char *text) {
     CHECK(strcmp(room, text) == 0, "%s came as %s", text, room);
 }
 
+/* So many that they do not end in the order in which they were made. */
+enum { THREADS = 12 };
 static pthread_barrier_t barrier;
 
 static void *thread(void *unused) {
@@ -61,16 +63,24 @@ static void renderer(int which, int to_zygote) {
     CHECK(which == 1 ? was == 4 : was == 1, "renderer %d is %d", which, was);
     char before[256];
     rights(before, sizeof before);
-    pthread_barrier_init(&barrier, NULL, 3);
-    pthread_t ids[2];
-    for (int i = 0; i < 2; i++) pthread_create(&ids[i], NULL, thread, NULL);
+    pthread_barrier_init(&barrier, NULL, THREADS + 1);
+    pthread_t ids[THREADS];
+    for (int i = 0; i < THREADS; i++) pthread_create(&ids[i], NULL, thread, NULL);
     pthread_barrier_wait(&barrier);
     say(to_zygote, "before");
+    int own[2];
+    MUST(socketpair(AF_UNIX, SOCK_STREAM, 0, own));
     prepared(steps[which]);
     CHECK(getpid() == was, "renderer %d was %d and is %d", which, was, getpid());
     still_walled_in(before);
+    struct ucred peer;
+    socklen_t length = sizeof peer;
+    MUST(getsockopt(own[0], SOL_SOCKET, SO_PEERCRED, &peer, &length));
+    CHECK(peer.pid == was && peer.uid == getuid(), "its own socket is of %d, user %u", peer.pid, peer.uid);
+    say(own[0], "itself");
+    hear(own[1], "itself");
     pthread_barrier_wait(&barrier);
-    for (int i = 0; i < 2; i++) pthread_join(ids[i], NULL);
+    for (int i = 0; i < THREADS; i++) pthread_join(ids[i], NULL);
     say(to_zygote, "after");
     say(to_browser[1], "a renderer");
     _exit(0);
@@ -86,6 +96,8 @@ static void zygote(unsigned uid, unsigned gid) {
     snprintf(text, sizeof text, "%u %u 1\n", gid, gid);
     write_text("/proc/self/gid_map", text);
     CHECK(getpid() == 1 && getuid() == uid, "it is %d, user %u", getpid(), getuid());
+    /* In the one above, which owns its pid and net namespaces, there is nobody any more. */
+    new_user(0, uid, gid);
     wall_in();
     pid_t ended = fork();
     if (ended == 0) _exit(0);

@@ -74,6 +74,7 @@ fn look(pod: &dyn Pod, externals: &dyn Externals) -> Result<Vec<Refusal>, Error>
     let _room = room();
     let mut objects = Objects::default();
     let mut builder = memory::Builder::new(pod, &mut objects);
+    let mut finder = Finder::new(pod);
     let mut refusals = Vec::new();
     let mut holders = Vec::new();
     for host in list(pod).map_err(|e| Error::system("listing the processes", e))? {
@@ -122,6 +123,12 @@ fn look(pod: &dyn Pod, externals: &dyn Externals) -> Result<Vec<Refusal>, Error>
             refuse(folders::NO_PATH.0, folders::NO_PATH.1);
         }
         let node = Node { pid, ppid: 1, pgid: 0, sid: 0, exit_signal: stat.exit_signal, ended: None, level };
+        // One that ends meanwhile is no reason to refuse.
+        if let Err(error) = finder.add(host, node, &name)
+            && roam_sys::procfs::stat::read(host).is_ok_and(|s| s.state != b'Z')
+        {
+            refusals.push(namespaces::unseen(node.pid, &name, &error));
+        }
         if let Err(error) = builder.add(host, &name, node)
             && std::path::Path::new(&format!("/proc/{host}/maps")).exists()
             && roam_sys::procfs::stat::read(host).is_ok_and(|s| s.state != b'Z')
@@ -133,8 +140,8 @@ fn look(pod: &dyn Pod, externals: &dyn Externals) -> Result<Vec<Refusal>, Error>
         }
     }
     refusals.append(&mut builder.refusals);
-    refusals.extend(builder.namespaces.refusals());
-    let mut inside = builder.namespaces.look_inside(pod, true)?;
+    refusals.extend(finder.refusals());
+    let mut inside = finder.look_inside(pod, true)?;
     refusals.append(&mut inside.refusals);
     refusals.extend(sharing::between_processes(&holders));
     refusals.extend(descriptors::check(&holders, pod, &inside, externals)?);
@@ -223,7 +230,7 @@ impl Frozen {
         self.leave_vdso()?;
         let (finder, inside) = self.look_inside(pod)?;
         let nodes: Vec<Node> = self.processes.iter().map(|p| p.node).collect();
-        tree::plan(&nodes, finder.pids()).map_err(|why| {
+        tree::plan(&nodes, &finder.pids()).map_err(|why| {
             Error::Refused(vec![Refusal {
                 process: "session".to_owned(),
                 pid: 0,
@@ -259,9 +266,10 @@ impl Frozen {
         if !builder.refusals.is_empty() {
             return Err(Error::Refused(builder.refusals));
         }
-        let (mut layout, mut views, areas) = builder.finish();
+        let (mut layout, mut views, areas) = builder.finish(&finder);
         views.extend(unattached);
         layout.private = private;
+        layout.namespaces = inside.namespaces;
         let mut processes = self
             .living()
             .map(|p| capture_process(self, p, &layout, pod, &finder))
@@ -279,18 +287,12 @@ impl Frozen {
         self.views = views;
         self.areas = areas;
         let clocks = clocks(pod)?;
-        let namespaces = inside.namespaces;
-        Ok(Image { layout, processes, descriptors, filters, namespaces, ipc, clocks })
+        Ok(Image { layout, processes, descriptors, filters, ipc, clocks })
     }
 
     /// The namespaces of the processes, and what is in them.
     fn look_inside(&self, pod: &dyn Pod) -> Result<(Finder, Inside), Error> {
-        let mut finder = Finder::new(pod);
-        for process in &self.processes {
-            finder
-                .add(process.host, process.node, &process.name)
-                .map_err(|e| Error::system(format!("looking at the namespaces of {}", process.name), e))?;
-        }
+        let finder = Finder::of(pod, self.processes.iter())?;
         let inside = finder.look_inside(pod, false)?;
         Ok((finder, inside))
     }

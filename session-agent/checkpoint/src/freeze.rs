@@ -150,13 +150,21 @@ pub(crate) fn refuse(host: i32, reason: &str, remedy: &str) -> Error {
     }])
 }
 
-/// Waits until a killed process that this thread traces is gone: its leader's end is told only after that
-/// of all other threads.
-pub(crate) fn await_end(host: i32) {
-    let others = procfs::threads(host).unwrap_or_default().into_iter().filter(|tid| *tid != host);
-    for tid in others.chain([host]) {
-        let tracee = Tracee::auto_attached(tid);
-        while !matches!(tracee.wait(), Ok(Stop::Ended(_)) | Err(_)) {}
+/// Waits until killed processes that this thread traces are gone. A leader's end is told only after that of all
+/// other threads, and the last thread of the first process of a pid namespace ends when all else in it has been taken
+/// note of, its own other threads too; so whoever has ended is taken, in whatever order.
+pub(crate) fn await_ends(hosts: impl IntoIterator<Item = i32>) {
+    let of = |host: i32| {
+        let others = procfs::threads(host).unwrap_or_default().into_iter().filter(move |tid| *tid != host);
+        others.chain([host])
+    };
+    let mut left: Vec<Tracee> = hosts.into_iter().flat_map(of).map(Tracee::auto_attached).collect();
+    loop {
+        left.retain(|tracee| !matches!(tracee.try_wait(), Ok(Some(Stop::Ended(_))) | Err(_)));
+        if left.is_empty() {
+            return;
+        }
+        std::thread::sleep(Duration::from_micros(50));
     }
 }
 
@@ -180,11 +188,7 @@ impl Frozen {
             // SIGKILL needs no detach, and reaches stopped tracees.
             let _ = nix::sys::signal::kill(Pid::from_raw(process.host), nix::sys::signal::Signal::SIGKILL);
         }
-        let mut processes: Vec<&FrozenProcess> = self.processes.iter().collect();
-        processes.sort_by_key(|p| p.node.level.ending());
-        for process in processes {
-            await_end(process.host);
-        }
+        await_ends(self.processes.iter().map(|process| process.host));
     }
 
     fn release(&mut self) {

@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 use crate::kinds::descriptors::Descriptors;
 use crate::kinds::filters::Filter;
 use crate::kinds::ipc::Ipc;
-use crate::kinds::namespaces::Namespace;
 use crate::kinds::process::ProcessState;
 use crate::pages::Layout;
 
@@ -23,8 +22,6 @@ pub struct Image {
     pub descriptors: Descriptors,
     /// Filters of system calls that its programs installed, each after those below it.
     pub filters: Vec<Filter>,
-    /// Namespaces that its programs made, user namespaces left out, which are in the layout.
-    pub namespaces: Vec<Namespace>,
     /// System V semaphores and message queues.
     pub ipc: Ipc,
     /// The pod's clocks at the freeze.

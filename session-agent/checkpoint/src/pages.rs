@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::content::Content;
 use crate::error::Error;
 use crate::kinds::memory_traits::Traits;
-use crate::kinds::namespaces::User;
+use crate::kinds::namespaces::{Namespace, User};
 use crate::kinds::pid_namespaces::Pids;
 use crate::kinds::private_files::PrivateFile;
 use crate::kinds::tree::Node;
@@ -110,6 +110,8 @@ pub struct Layout {
     pub private: Vec<PrivateFile>,
     /// User namespaces below the pod's, each after the one above it.
     pub users: Vec<User>,
+    /// Network, ipc and uts namespaces; what is in them is known when the session is frozen.
+    pub namespaces: Vec<Namespace>,
     /// Pid namespaces below the pod's, and the numbers in them.
     pub pids: Pids,
 }

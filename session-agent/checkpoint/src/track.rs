@@ -28,6 +28,7 @@ use crate::error::Error;
 use crate::freeze::{Frozen, FrozenProcess, freeze};
 use crate::kinds::memory::{Builder, ObjectViews};
 use crate::kinds::memory_send::{Access, Sender};
+use crate::kinds::namespaces::Finder;
 use crate::kinds::object_pages::ObjectPages;
 use crate::kinds::resident;
 use crate::objects::Objects;
@@ -119,7 +120,7 @@ impl Tracker {
         for process in &frozen.processes {
             builder.add(process.host, &process.name, process.node)?;
         }
-        let (layout, views, areas) = builder.finish();
+        let (layout, views, areas) = builder.finish(&Finder::of(pod, frozen.processes.iter())?);
         let open = frozen.open_memory(&areas)?;
         // What it writes in the processes is no reason to send pages again.
         let there = resident::all(&frozen, &self.objects, &views)?;

@@ -49,7 +49,7 @@ impl Helper {
 impl Drop for Helper {
     fn drop(&mut self) {
         self.0.kill();
-        crate::freeze::await_end(self.0.host);
+        crate::freeze::await_ends([self.0.host]);
         // Until roam-init has taken note it would be seen as one of the session's.
         let deadline = Instant::now() + REAPED;
         while Path::new(&format!("/proc/{}", self.0.host)).exists() && Instant::now() < deadline {

@@ -25,7 +25,7 @@ use crate::error::Error;
 use crate::kinds::mapped_file::{self, Source};
 use crate::kinds::memory_file;
 use crate::kinds::memory_traits::Traits;
-use crate::kinds::namespaces::{self, Finder};
+use crate::kinds::namespaces::Finder;
 use crate::kinds::private_files;
 use crate::kinds::sysv;
 use crate::kinds::tree::Node;
@@ -43,8 +43,6 @@ pub struct Builder<'a> {
     by_path: HashMap<Vec<u8>, (MapsName, u32)>,
     processes: Vec<ProcessLayout>,
     private: Vec<PathBuf>,
-    /// The namespaces that they are in.
-    pub namespaces: Finder,
     /// What can't be carried.
     pub refusals: Vec<Refusal>,
     /// Where each object is mapped, for reading it.
@@ -119,7 +117,6 @@ impl<'a> Builder<'a> {
             by_path: HashMap::new(),
             processes: Vec::new(),
             private: private_folders,
-            namespaces: Finder::new(pod),
             refusals: Vec::new(),
             seen_at: HashMap::new(),
             areas: HashMap::new(),
@@ -137,9 +134,6 @@ impl<'a> Builder<'a> {
         } else {
             smaps::read(host).map_err(|e| Error::system(format!("reading the memory map of {name}"), e))?
         };
-        if let Err(error) = self.namespaces.add(host, node, name) {
-            self.refusals.push(namespaces::unseen(node.pid, name, &error));
-        }
         let (areas, details): (Vec<Area>, Vec<smaps::Details>) = areas.into_iter().unzip();
         let source = Source::new(host, &areas);
         let mut head = [0u8; 64];
@@ -331,15 +325,16 @@ impl<'a> Builder<'a> {
 
     /// The finished layout, where to read its objects, and what else is known of the areas.
     #[must_use]
-    pub fn finish(mut self) -> (Layout, ObjectViews, AreasOf) {
+    pub fn finish(mut self, namespaces: &Finder) -> (Layout, ObjectViews, AreasOf) {
         mapped_file::add_stand_ins(&self.root, &self.processes, &mut self.files, self.objects);
         let layout = Layout {
             processes: self.processes,
             files: self.files,
             objects: self.objects.image(),
             private: Vec::new(),
-            users: self.namespaces.users(),
-            pids: self.namespaces.pids().clone(),
+            users: namespaces.users(),
+            namespaces: namespaces.others(),
+            pids: namespaces.pids(),
         };
         (layout, self.seen_at, self.areas)
     }

@@ -30,6 +30,7 @@ use super::ipc;
 use super::pid_namespaces::{PidNamespace, Pids};
 use super::tree::Node;
 use crate::error::{Error, TRY_AGAIN};
+use crate::freeze::FrozenProcess;
 use crate::pod::Pod;
 
 /// A namespace: its inode at the source, by which it is told from others. 0 is the pod's own.
@@ -195,17 +196,52 @@ pub struct Finder {
     /// Inodes of the pod's own: user, net, ipc, uts, pid.
     pod: Option<[u64; 5]>,
     users: Vec<User>,
-    /// Of each user namespace: somebody in it or below, and whether it is in it.
-    members: Vec<(Member, bool)>,
+    /// Of each user namespace: a way to it.
+    members: Vec<Way>,
     others: Vec<Found>,
     pids: Pids,
     places: Vec<(i32, Places)>,
     refusals: Vec<Refusal>,
     /// Whose children go elsewhere.
     sending: Vec<(Member, Id)>,
+    /// Those in pid namespaces of their own.
+    nested: Vec<(Node, Member)>,
+}
+
+/// A way to a user namespace: from a namespace of a process so many owners up.
+#[derive(Debug, Clone)]
+struct Way {
+    member: Member,
+    from: Kind,
+    up: u32,
+}
+
+impl Way {
+    fn starts_there(&self) -> bool {
+        self.from == USER && self.up == 0
+    }
+
+    fn higher(&self) -> Self {
+        Self { up: self.up + 1, ..self.clone() }
+    }
 }
 
 impl Finder {
+    /// Of these processes, and the maps of user namespaces that no process is in.
+    ///
+    /// # Errors
+    /// A failed call.
+    pub fn of<'a>(pod: &dyn Pod, processes: impl Iterator<Item = &'a FrozenProcess>) -> Result<Self, Error> {
+        let mut finder = Self::new(pod);
+        for process in processes {
+            finder
+                .add(process.host, process.node, &process.name)
+                .map_err(|e| Error::system(format!("looking at the namespaces of {}", process.name), e))?;
+        }
+        finder.ask_maps(pod)?;
+        Ok(finder)
+    }
+
     /// Begins with none.
     #[must_use]
     pub fn new(pod: &dyn Pod) -> Self {
@@ -220,6 +256,7 @@ impl Finder {
             places: Vec::new(),
             refusals: Vec::new(),
             sending: Vec::new(),
+            nested: Vec::new(),
         }
     }
 
@@ -255,16 +292,17 @@ impl Finder {
         }
         let id = |at: usize| if own[at] == pod[at] { 0 } else { own[at] };
         let open = |kind: Kind| File::open(format!("/proc/{host}/ns/{}", kind.0)).map(OwnedFd::from);
-        let user = self.user(open(USER)?, &member, true)?;
+        let way = |from: Kind, up: u32| Way { member: member.clone(), from, up };
+        let user = self.user(open(USER)?, &way(USER, 0))?;
         for (id, kind) in [(id(1), NET), (id(2), IPC), (id(3), UTS)] {
             if id != 0 && self.others.iter().all(|found| found.id != id) {
-                let owner = self.user(namespaces::owner(open(kind)?.as_fd())?, &member, false)?;
+                let owner = self.user(namespaces::owner(open(kind)?.as_fd())?, &way(kind, 1))?;
                 self.others.push(Found { id, owner, kind, member: member.clone() });
             }
         }
         let places = Places { user, net: id(1), ipc: id(2), uts: id(3), children };
         if node.level.namespace != 0 {
-            self.check_rights(&node, &places, &member);
+            self.nested.push((node, member));
         }
         self.places.push((pid, places));
         Ok(())
@@ -301,9 +339,11 @@ impl Finder {
         }
         let mut chain = self.pid_namespace(namespaces::parent(namespace.as_fd())?, member)?;
         if self.pids.get(id).is_none() {
-            let owner = self.user(namespaces::owner(namespace.as_fd())?, member, false)?;
+            // From its process's own pid namespace to this one, then to the owner.
+            let owner = self.owner_of_pids(namespace.as_fd(), member)?;
             let parent = chain.last().copied().unwrap_or(0);
-            self.pids.namespaces.push(PidNamespace { id, parent, owner });
+            let born = Places { user: owner, ..Places::default() };
+            self.pids.namespaces.push(PidNamespace { id, parent, born });
         }
         chain.push(id);
         Ok(chain)
@@ -332,53 +372,133 @@ impl Finder {
         Ok(Some(id))
     }
 
-    /// Whether a process in a pid namespace of its own could come to where it is: who is born there has rights in
-    /// its owner and below only.
-    fn check_rights(&mut self, node: &Node, places: &Places, member: &Member) {
-        let owner = self.pids.owner(node.level.namespace);
-        let below = |id: Id| {
-            let above = |below: &Id| self.users.iter().find(|user| user.id == *below).map(|user| user.parent);
-            std::iter::successors(Some(id), above).any(|id| id == owner)
-        };
-        let strange = places.others().into_iter().filter(|(id, _)| *id != 0).find(|(id, _)| {
-            self.others.iter().find(|found| found.id == *id).is_none_or(|found| !below(found.owner))
-        });
-        let threads = procfs::threads(member.host).map_or(1, |threads| threads.len());
-        let why = if let Some((_, kind)) = strange {
-            format!("its {} namespace is older than its pid namespace", kind.0)
-        } else if node.level.first && places.user != owner && threads > 1 {
-            "the first process of a pid namespace has left the user namespace that owns it, and has threads"
-                .into()
-        } else {
-            return;
-        };
-        self.refusals.push(member.refuse("its namespaces", why, REMEDY));
+    fn owner_of_pids(&mut self, namespace: std::os::fd::BorrowedFd<'_>, member: &Member) -> io::Result<Id> {
+        let owner = namespaces::owner(namespace)?;
+        // A pid namespace is below or beside those of its user namespace's processes, so its owner is above the
+        // user namespace of its process, or that itself.
+        let mut up = File::open(format!("/proc/{}/ns/user", member.host)).map(OwnedFd::from)?;
+        let mut way = Way { member: member.clone(), from: USER, up: 0 };
+        let wanted = descriptor::stat(owner.as_fd())?.st_ino;
+        while descriptor::stat(up.as_fd())?.st_ino != wanted {
+            up = namespaces::parent(up.as_fd())?;
+            way = way.higher();
+        }
+        self.user(owner, &way)
+    }
+
+    /// Whether a user namespace is this one or below it.
+    fn is_below(&self, id: Id, above: Id) -> bool {
+        let parent = |below: &Id| self.users.iter().find(|user| user.id == *below).map(|user| user.parent);
+        std::iter::successors(Some(id), parent).any(|id| id == above)
+    }
+
+    fn owner(&self, other: Id) -> Id {
+        self.others.iter().find(|found| found.id == other).map_or(0, |found| found.owner)
+    }
+
+    /// Why processes in pid namespaces of their own could not come to where they are: who is born there has rights in
+    /// the owner and below only.
+    fn without_rights(&self, pids: &Pids) -> Vec<Refusal> {
+        let mut refusals = Vec::new();
+        for (node, member) in &self.nested {
+            let (places, born) = (self.places(node.pid), pids.born(node.level.namespace));
+            let can_enter = |id: Id| id != 0 && self.is_below(self.owner(id), born.user);
+            let mut others = places.others().into_iter().zip(born.others());
+            let strange = others.find(|((id, _), (born, _))| id != born && !can_enter(*id));
+            let threads = || procfs::threads(member.host).map_or(1, |threads| threads.len());
+            let why = if let Some(((_, kind), _)) = strange {
+                format!("its {} namespace is older than its pid namespace, and not that of all in it", kind.0)
+            } else if node.level.first && places.user != born.user && threads() > 1 {
+                "the first process of a pid namespace has left the user namespace that owns it, and has threads"
+                    .into()
+            } else {
+                continue;
+            };
+            refusals.push(member.refuse("its namespaces", why, REMEDY));
+        }
+        refusals
     }
 
     /// The pid namespaces, and the numbers in them.
     #[must_use]
-    pub fn pids(&self) -> &Pids {
-        &self.pids
+    pub fn pids(&self) -> Pids {
+        let mut pids = self.pids.clone();
+        for at in 0..pids.namespaces.len() {
+            let namespace = pids.namespaces[at];
+            // What is older than the pid namespace its first process had when it was born, or has it from further up.
+            let mut born = Places { user: namespace.born.user, ..pids.born(namespace.parent) };
+            let is_first = |node: &Node| node.level.first && node.level.namespace == namespace.id;
+            if let Some((first, _)) = self.nested.iter().find(|(node, _)| is_first(node)) {
+                let places = self.places(first.pid);
+                let older = |id: Id| id != 0 && !self.is_below(self.owner(id), born.user);
+                let [net, ipc, uts] =
+                    [(places.net, born.net), (places.ipc, born.ipc), (places.uts, born.uts)]
+                        .map(|(now, inherited)| if older(now) { now } else { inherited });
+                born = Places { net, ipc, uts, ..born };
+            }
+            pids.namespaces[at].born = born;
+        }
+        pids
     }
 
     /// Notes a user namespace and those above it, up to the pod's.
-    fn user(&mut self, namespace: OwnedFd, member: &Member, inside: bool) -> io::Result<Id> {
+    fn user(&mut self, namespace: OwnedFd, way: &Way) -> io::Result<Id> {
         let id = descriptor::stat(namespace.as_fd())?.st_ino;
         if self.pod.is_some_and(|pod| pod[0] == id) {
             return Ok(0);
         }
-        if let Some(known) = self.users.iter().position(|user| user.id == id) {
-            if inside && !self.members[known].1 {
-                self.members[known] = (member.clone(), true);
-                (self.users[known].uid, self.users[known].gid) = maps(member.host)?;
+        let known = match self.users.iter().position(|user| user.id == id) {
+            Some(known) => known,
+            None => {
+                let parent = self.user(namespaces::parent(namespace.as_fd())?, &way.higher())?;
+                self.users.push(User { id, parent, uid: None, gid: None });
+                self.members.push(way.clone());
+                self.users.len() - 1
             }
-            return Ok(id);
+        };
+        if way.starts_there() && (!self.members[known].starts_there() || self.users[known].uid.is_none()) {
+            self.members[known] = way.clone();
+            let read = |file: &str| procfs::read(&format!("/proc/{}/{file}", way.member.host));
+            self.users[known].uid = mapped(&read("uid_map")?);
+            self.users[known].gid = mapped(&read("gid_map")?);
         }
-        let parent = self.user(namespaces::parent(namespace.as_fd())?, member, false)?;
-        let (uid, gid) = if inside { maps(member.host)? } else { (None, None) };
-        self.users.push(User { id, parent, uid, gid });
-        self.members.push((member.clone(), inside));
         Ok(id)
+    }
+
+    /// Asks for the maps of user namespaces that no process is in, through helpers that enter them.
+    ///
+    /// # Errors
+    /// A failed call.
+    pub fn ask_maps(&mut self, pod: &dyn Pod) -> Result<(), Error> {
+        const NS_GET_USERNS: i32 = 0xb701;
+        for (user, way) in self.users.iter_mut().zip(&self.members).filter(|(_, way)| !way.starts_there()) {
+            let mut batch = Batch::new();
+            let path = batch.c_string(format!("/proc/{}/ns/{}", way.member.pid, way.from.0).as_bytes());
+            let open = [libc::AT_FDCWD.into(), path.into(), (libc::O_RDONLY | libc::O_CLOEXEC).into()];
+            let mut file = batch.may("opening a namespace", libc::SYS_openat, &open);
+            for _ in 0..way.up {
+                file =
+                    batch.may("looking for its owner", libc::SYS_ioctl, &[file.into(), NS_GET_USERNS.into()]);
+            }
+            let entered = batch.may("entering a namespace", libc::SYS_setns, &[file.into(), USER.1.into()]);
+            let [uid, gid] = ["uid_map", "gid_map"].map(|name| {
+                let path = batch.c_string(format!("/proc/self/{name}").as_bytes());
+                let open = [libc::AT_FDCWD.into(), path.into(), (libc::O_RDONLY | libc::O_CLOEXEC).into()];
+                let file = batch.may("opening a map", libc::SYS_openat, &open);
+                let text = batch.room(256);
+                (text, batch.may("reading a map", libc::SYS_read, &[file.into(), text.into(), 256.into()]))
+            });
+            let done = Helper::start(pod)?.run(&batch)?;
+            let text = |(text, got)| {
+                let len = usize::try_from(done.ret(got)).unwrap_or(0);
+                mapped(&done.bytes(text)[..len])
+            };
+            // It may have ended while the session runs.
+            if done.ret(entered) == 0 {
+                (user.uid, user.gid) = (text(uid), text(gid));
+            }
+        }
+        Ok(())
     }
 
     /// The user namespaces, each after the one above it.
@@ -396,14 +516,24 @@ impl Finder {
     /// What of this can't be carried.
     #[must_use]
     pub fn refusals(&self) -> Vec<Refusal> {
-        let why = "a user namespace that it is below has no process any more";
-        let lost = self.members.iter().filter(|(_, inside)| !inside);
-        let lost = lost.map(|(member, _)| member.refuse("its user namespace", why, REMEDY));
-        let ended = self.sending.iter().filter(|(_, id)| self.pids.get(*id).is_none());
+        let pids = self.pids();
+        let ended = self.sending.iter().filter(|(_, id)| pids.get(*id).is_none());
         let ended = ended.map(|(member, _)| {
             member.refuse("the pid namespace of its children", "it has no process any more", REMEDY)
         });
-        self.refusals.iter().cloned().chain(lost).chain(ended).collect()
+        self.refusals.iter().cloned().chain(ended).chain(self.without_rights(&pids)).collect()
+    }
+
+    /// All but user and pid namespaces, with nothing in them yet.
+    #[must_use]
+    pub fn others(&self) -> Vec<Namespace> {
+        let empty = |kind: Kind| match kind {
+            NET => State::Net { up: false },
+            IPC => State::Ipc,
+            _ => State::Uts { host: Vec::new(), domain: Vec::new() },
+        };
+        let of = |found: &Found| Namespace { id: found.id, owner: found.owner, state: empty(found.kind) };
+        self.others.iter().map(of).collect()
     }
 
     /// Looks into all of them, through a helper that enters them.
@@ -584,13 +714,9 @@ fn names(helper: &mut Helper) -> Result<State, Error> {
     Ok(State::Uts { host: field(1), domain: field(5) })
 }
 
-/// What the pod's one user and group are called in a process's user namespace.
-fn maps(host: i32) -> io::Result<(Option<u32>, Option<u32>)> {
-    let one = |file: &str| -> io::Result<Option<u32>> {
-        let text = procfs::read(&format!("/proc/{host}/{file}"))?;
-        Ok(String::from_utf8_lossy(&text).split_ascii_whitespace().next().and_then(|id| id.parse().ok()))
-    };
-    Ok((one("uid_map")?, one("gid_map")?))
+/// What the only id is called, by the text of a map.
+fn mapped(text: &[u8]) -> Option<u32> {
+    String::from_utf8_lossy(text).split_ascii_whitespace().next()?.parse().ok()
 }
 
 /// What to say of a process that could not be looked at.

@@ -11,7 +11,7 @@ use std::os::unix::fs::MetadataExt;
 use roam_sys::procfs::status::Status;
 use serde::{Deserialize, Serialize};
 
-use super::namespaces::Id;
+use super::namespaces::{Id, Places};
 
 /// Where a process is in the tree of pid namespaces; the default is the pod's own.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,8 +31,8 @@ pub struct PidNamespace {
     pub id: Id,
     /// The one above it.
     pub parent: Id,
-    /// The user namespace that owns it.
-    pub owner: Id,
+    /// The other namespaces that its processes are born in; the user namespace is its owner.
+    pub born: Places,
 }
 
 /// The pid namespaces of a session, each after the one above it, and the numbers in them.
@@ -97,7 +97,13 @@ impl Pids {
     /// The user namespace in which the processes of a pid namespace begin: its owner.
     #[must_use]
     pub fn owner(&self, id: Id) -> Id {
-        self.get(id).map_or(0, |namespace| namespace.owner)
+        self.born(id).user
+    }
+
+    /// The other namespaces in which they begin; of the pod's, the pod's.
+    #[must_use]
+    pub fn born(&self, id: Id) -> Places {
+        self.get(id).map_or_else(Places::default, |namespace| namespace.born)
     }
 
     /// The namespaces above this one, the pod's left out.
@@ -114,7 +120,7 @@ mod tests {
 
     #[test]
     fn numbers_are_known_by_those_of_the_pod() {
-        let inner = |id, parent| PidNamespace { id, parent, owner: 0 };
+        let inner = |id, parent| PidNamespace { id, parent, born: Places::default() };
         let mut pids = Pids { namespaces: vec![inner(5, 0), inner(6, 5)], ..Pids::default() };
         pids.note(&[5, 6], &[900, 40, 7, 1]);
         pids.note(&[5, 6], &[901, 41, 8, 0]);

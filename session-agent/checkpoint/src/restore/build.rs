@@ -111,10 +111,12 @@ impl Restorer {
         }
         let pids: Vec<i32> = image.processes.iter().map(|p| p.pid).collect();
         ipc::restore(&image.ipc, &pids, &mut self)?;
-        self.make_namespaces(&image.namespaces)?;
-        let inside = building.iter().filter(|one| one.layout.node.level.namespace != 0);
-        let inside = inside.map(|one| (one.state.pid, (0, one.state.namespaces.net)));
-        self.networks = inside.filter(|(_, (_, net))| *net != 0).collect();
+        self.furnish(&image.layout.namespaces)?;
+        let elsewhere = |one: &&Building<'_>| {
+            one.layout.node.level.namespace != 0 && one.state.namespaces.net != one.stub.within.net
+        };
+        let inside = building.iter().filter(elsewhere);
+        self.networks = inside.map(|one| (one.state.pid, one.state.namespaces.net)).collect();
         descriptors::restore(&image.descriptors, &mut self, &slots, pod, externals)?;
         let stand_ins = self.make_folders(image, pod)?;
         for one in &mut building {

@@ -71,8 +71,8 @@ pub struct Restorer {
     pids: Pids,
     /// The first process of each pid namespace that has been made.
     firsts: HashMap<Id, i32>,
-    /// Of processes in pid namespaces of their own: the network that they are in now, and the one that they go to.
-    networks: HashMap<i32, (Id, Id)>,
+    /// Of processes in pid namespaces of their own: the network that they go to.
+    networks: HashMap<i32, Id>,
     /// /proc/PID/mem of stubs whose memory is not all writable.
     files_of_memory: HashMap<i32, MemFile>,
     /// Mapped files: their descriptors in the shared table, for reading and for writing.
@@ -343,6 +343,7 @@ impl PageSink for Restorer {
         self.open_files(layout, &absent)?;
         self.open_readers(layout)?;
         self.make_users(&layout.users)?;
+        self.make_namespaces(&layout.namespaces)?;
         self.grow_tree(&nodes)?;
         self.map(layout)?;
         self.layout = layout.clone();
@@ -410,8 +411,8 @@ impl Stubs for Restorer {
     }
 
     fn network_of(&self, pid: i32) -> Option<Id> {
-        let level = self.stubs.get(&pid)?.level;
-        (level.namespace != 0).then(|| self.networks.get(&pid).map_or(0, |(now, _)| *now))
+        let stub = self.stubs.get(&pid)?;
+        (stub.level.namespace != 0).then_some(stub.within.net)
     }
 
     fn enter_networks(&mut self) -> Result<(), Error> {
@@ -484,10 +485,6 @@ impl Drop for Restorer {
         for stub in self.stubs.values() {
             stub.kill();
         }
-        let mut stubs: Vec<&Stub> = self.stubs.values().collect();
-        stubs.sort_by_key(|stub| stub.level.ending());
-        for stub in stubs {
-            crate::freeze::await_end(stub.host);
-        }
+        crate::freeze::await_ends(self.stubs.values().map(|stub| stub.host));
     }
 }

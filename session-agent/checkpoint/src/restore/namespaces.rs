@@ -15,7 +15,7 @@ use roam_sys::batch::Batch;
 use super::Restorer;
 use super::stub::Stub;
 use crate::error::Error;
-use crate::kinds::namespaces::{self, Id, Kind, NET, Namespace, Places, State, USER, User};
+use crate::kinds::namespaces::{self, Id, Kind, NET, Namespace, PID, Places, State, USER, User};
 use crate::kinds::pid_namespaces::Level;
 
 /// How long the end of who had a number may take to be noted.
@@ -49,15 +49,30 @@ impl Restorer {
         Ok(())
     }
 
-    /// Makes the others.
+    /// Makes the others that are not there yet, with nothing in them.
     pub(super) fn make_namespaces(&mut self, namespaces: &[Namespace]) -> Result<(), Error> {
         for namespace in namespaces {
+            if self.sentries.contains_key(&namespace.id) {
+                continue;
+            }
             let mut sentry = self.sentry(namespace.id, namespace.owner)?;
             let mut batch = Batch::new();
             batch.must("making a namespace", libc::SYS_unshare, &[namespace.state.kind().1.into()]);
-            furnish(&namespace.state, &mut batch);
             sentry.run(&batch)?;
             self.stubs.insert(sentry.pid, sentry);
+        }
+        Ok(())
+    }
+
+    /// Gives them what was in them.
+    pub(super) fn furnish(&mut self, namespaces: &[Namespace]) -> Result<(), Error> {
+        for namespace in namespaces {
+            let mut batch = Batch::new();
+            furnish(&namespace.state, &mut batch);
+            if !batch.is_empty() {
+                let sentry = self.sentry_of(namespace.id)?;
+                self.stub(sentry)?.run(&batch)?;
+            }
         }
         Ok(())
     }
@@ -73,7 +88,7 @@ impl Restorer {
         if owner != 0 {
             let sentry = self.sentry_of(owner)?;
             stub.enter(sentry, USER)?;
-            stub.user = owner;
+            stub.within.user = owner;
         }
         Ok(stub)
     }
@@ -85,33 +100,32 @@ impl Restorer {
             .ok_or_else(|| Error::Image("a namespace is missing".to_owned()))
     }
 
-    /// Has a stub enter the namespaces that its process is in.
+    /// Has a stub enter the namespaces that its process is in, as far as it is not there.
     pub(super) fn enter(&self, stub: &mut Stub, places: &Places) -> Result<(), Error> {
-        for (id, kind) in places.others() {
-            if id != 0 && !(kind == NET && self.networks.contains_key(&stub.pid)) {
+        for ((id, kind), (now, _)) in places.others().into_iter().zip(stub.within.others()) {
+            if id != now {
                 stub.enter(self.sentry_of(id)?, kind)?;
             }
         }
         if let Some(namespace) = places.children {
-            self.send_children(stub, namespace)?;
+            stub.enter(self.first_of(namespace)?, PID)?;
         }
-        if places.user != stub.user {
+        if places.user != stub.within.user {
             stub.enter(self.sentry_of(places.user)?, USER)?;
-            stub.user = places.user;
         }
+        stub.within = *places;
         Ok(())
     }
 
     /// Those in pid namespaces of their own enter their networks: no way leads back for them, so sockets of the pod's
     /// network are made before, those of theirs afterwards.
     pub(super) fn enter_own_networks(&mut self) -> Result<(), Error> {
-        let mut places = std::mem::take(&mut self.networks);
-        for (pid, net) in &mut places {
-            let sentry = self.sentry_of(net.1)?;
-            self.stub(*pid)?.enter(sentry, NET)?;
-            net.0 = net.1;
+        for (pid, net) in std::mem::take(&mut self.networks) {
+            let sentry = self.sentry_of(net)?;
+            let stub = self.stub(pid)?;
+            stub.enter(sentry, NET)?;
+            stub.within.net = net;
         }
-        self.networks = places;
         Ok(())
     }
 

@@ -11,7 +11,7 @@ use super::Restorer;
 use super::build::Building;
 use super::stub::{Number, Stub};
 use crate::error::Error;
-use crate::kinds::namespaces::{Id, PID, USER};
+use crate::kinds::namespaces::{Id, PID};
 use crate::kinds::pid_namespaces::{Level, Pids};
 
 impl Restorer {
@@ -23,8 +23,8 @@ impl Restorer {
         signal: i32,
         (pid, level): (i32, Level),
     ) -> Result<Stub, Error> {
-        let (area, user) = (creator.area, creator.user);
-        let born = |tracee: Tracee| Stub { tracee, host: tracee.tid(), pid, area, level, user };
+        let (area, within) = (creator.area, creator.within);
+        let born = |tracee: Tracee| Stub { tracee, host: tracee.tid(), pid, area, level, within };
         if level.namespace == 0 {
             return creator.clone_task(flags, signal, Number::Given(pid, pid)).map(born);
         }
@@ -54,15 +54,11 @@ impl Restorer {
         signal: i32,
         (pid, level): (i32, Level),
     ) -> Result<Stub, Error> {
-        let owner = self.pids.owner(level.namespace);
         // It is the new one's elder brother, so that both have the same parent and tell it of their end alike.
         let (number, beside) = (self.free_number()?, Level { first: false, ..creator.level });
         let mut helper = self.bear(creator, flags, signal, (number, beside))?;
         self.stubs.insert(helper.pid, helper);
-        if owner != helper.user {
-            helper.enter(self.sentry_of(owner)?, USER)?;
-            helper.user = owner;
-        }
+        self.enter(&mut helper, &self.pids.born(level.namespace))?;
         self.announce_outside(level.namespace, pid)?;
         let new = (libc::CLONE_NEWPID | libc::CLONE_PARENT | libc::CLONE_FILES) as u64;
         let first = helper.clone_task(new, 0, Number::Given(1, pid))?;
@@ -83,7 +79,7 @@ impl Restorer {
     }
 
     /// The stub of the first process of a pid namespace, by its number in the pod.
-    fn first_of(&self, namespace: Id) -> Result<i32, Error> {
+    pub(super) fn first_of(&self, namespace: Id) -> Result<i32, Error> {
         let first = self.firsts.get(&namespace).copied();
         first.ok_or_else(|| Error::Image("a pid namespace has no first process".to_owned()))
     }
@@ -123,11 +119,6 @@ impl Restorer {
             Some(inner) => Ok(Number::Given(inner, tid)),
             None => Err(Error::Image(format!("thread {tid} has no number in its pid namespace"))),
         }
-    }
-
-    /// Has a stub send its children to come into another pid namespace.
-    pub(super) fn send_children(&self, stub: &mut Stub, namespace: Id) -> Result<(), Error> {
-        stub.enter(self.first_of(namespace)?, PID)
     }
 
     /// Ends a temporary process; its parent takes note, or roam-init.

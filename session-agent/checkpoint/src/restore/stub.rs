@@ -7,7 +7,7 @@ use roam_sys::procfs::maps;
 use roam_sys::ptrace::{EXITKILL, FOLLOW, Stop, Tracee};
 
 use crate::error::Error;
-use crate::kinds::namespaces::Id;
+use crate::kinds::namespaces::Places;
 use crate::kinds::pid_namespaces::Level;
 use crate::kinds::vdso;
 
@@ -32,8 +32,8 @@ pub struct Stub {
     pub area: Area,
     /// The pid namespace that it is in.
     pub level: Level,
-    /// The user namespace that it is in.
-    pub user: Id,
+    /// The other namespaces that it is in.
+    pub within: Places,
 }
 
 /// How a new task gets its number; the last is always that in the pod.
@@ -108,7 +108,7 @@ impl Stub {
         };
         let area =
             Area::install(tracee, host, site, Some(base), PAGE + ROOM).map_err(|e| inject_error(pid, e))?;
-        let mut stub = Self { tracee, host, pid, area, level: Level::default(), user: 0 };
+        let mut stub = Self { tracee, host, pid, area, level: Level::default(), within: Places::default() };
         stub.move_kernel_block(&mut block, base + PAGE + ROOM * 64)?;
         let mut batch = Batch::new();
         for old in all.iter().filter(|a| !a.is_kernel()) {
