@@ -28,7 +28,7 @@ use crate::error::Error;
 use crate::freeze::{Frozen, FrozenProcess, freeze};
 use crate::kinds::memory::{Builder, ObjectViews};
 use crate::kinds::memory_send::{Access, Sender};
-use crate::kinds::namespaces::Finder;
+use crate::kinds::namespace_finder::Finder;
 use crate::kinds::object_pages::ObjectPages;
 use crate::kinds::resident;
 use crate::objects::Objects;

@@ -25,7 +25,7 @@ use super::external;
 use super::gather::{Capture, Known, gather};
 use super::locks::{self, Held, Owner};
 use super::message_queue;
-use super::namespaces::Inside;
+use super::namespace_content::Inside;
 use super::open_file::{FileId, Kind, Look, Stop};
 use super::regular;
 use super::unix::is_unix;

@@ -16,7 +16,8 @@ use roam_sys::procfs::fdinfo::{FdInfo, Lock};
 use roam_sys::unix_diag::UnixSocket;
 
 use super::descriptors::Holder;
-use super::namespaces::{Id, Inside};
+use super::namespace_content::Inside;
+use super::namespaces::Id;
 use super::open_file::{FileId, Look, Stop};
 use super::unix::Message;
 use crate::error::Error;

@@ -25,7 +25,7 @@ use crate::error::Error;
 use crate::kinds::mapped_file::{self, Source};
 use crate::kinds::memory_file;
 use crate::kinds::memory_traits::Traits;
-use crate::kinds::namespaces::Finder;
+use crate::kinds::namespace_finder::Finder;
 use crate::kinds::private_files;
 use crate::kinds::sysv;
 use crate::kinds::tree::Node;

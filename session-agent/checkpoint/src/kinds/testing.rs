@@ -14,7 +14,7 @@ use roam_sys::testing::Siblings;
 
 use super::descriptors::{self, Descriptors, Holder};
 use super::gather::gather;
-use super::namespaces::Inside;
+use super::namespace_content::Inside;
 use super::open_file::Look;
 use crate::error::Error;
 use crate::objects::{Object, ObjectSlots, Objects};
