@@ -13,7 +13,7 @@ use nix::unistd::Pid;
 use roam_api::error::Refusal;
 use roam_sys::limits::Raised;
 use roam_sys::procfs::{self, stat, status};
-use roam_sys::ptrace::{Stop, Tracee};
+use roam_sys::ptrace::{Stop, Tracee, await_any};
 
 use crate::error::Error;
 use crate::kinds::dumpable;
@@ -161,10 +161,9 @@ pub(crate) fn await_ends(hosts: impl IntoIterator<Item = i32>) {
     let mut left: Vec<Tracee> = hosts.into_iter().flat_map(of).map(Tracee::auto_attached).collect();
     loop {
         left.retain(|tracee| !matches!(tracee.try_wait(), Ok(Some(Stop::Ended(_))) | Err(_)));
-        if left.is_empty() {
+        if left.is_empty() || await_any().is_err() {
             return;
         }
-        std::thread::sleep(Duration::from_micros(50));
     }
 }
 

@@ -78,6 +78,26 @@ fn request(request: c_uint, tid: pid_t, addr: usize, data: usize) -> io::Result<
     if ret < 0 { Err(io::Error::last_os_error()) } else { Ok(ret) }
 }
 
+/// Waits until something is told of any task that this thread traces or is the parent of, and leaves it to be taken.
+///
+/// # Errors
+/// ECHILD if there is none.
+pub fn await_any() -> io::Result<()> {
+    let flags = libc::WEXITED | libc::WSTOPPED | libc::WNOWAIT | libc::__WALL | libc::__WNOTHREAD;
+    // SAFETY: all zero is a valid siginfo_t, which the kernel overwrites.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    loop {
+        // SAFETY: info is a valid place for the result.
+        if unsafe { libc::waitid(libc::P_ALL, 0, &raw mut info, flags) } == 0 {
+            return Ok(());
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+}
+
 impl Tracee {
     /// PTRACE_SEIZE: begins to trace the thread, without stopping it.
     ///
