@@ -1,7 +1,7 @@
 //! Which path an inode has: a search where programs usually watch, remembered for the next time.
 //!
 //! The thorough search runs in the check, while the session runs; the freeze then finds everything
-//! remembered, and only looks at the nearest places for what is new.
+//! remembered, and looks at the nearest places first for what is new.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::os::unix::ffi::OsStrExt;
@@ -55,6 +55,10 @@ pub fn paths(wanted: &[Inode], known: &Known<'_>, effort: Effort) -> Vec<Option<
             remembered.clear();
         }
         search(&mut missing, known, effort, remembered);
+        // What came up since the check: standing still a little longer is better than staying.
+        if effort == Effort::Quick && !missing.is_empty() {
+            search(&mut missing, known, Effort::Thorough, remembered);
+        }
     }
     wanted.iter().map(|&inode| remembered.get(&inode).filter(|path| is(inode, path)).cloned()).collect()
 }

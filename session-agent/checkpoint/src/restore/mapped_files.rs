@@ -1,11 +1,13 @@
 //! The files that mappings show: each must be here, by path, with the content that the session saw.
 //!
 //! Where one is not, its [`stand-in`](MappedFile::stand_in) is mapped instead, if it came along. Refuses: files
-//! that differ or are missing without one.
+//! that differ or are missing without one. Those of the system refuse at once; the user's own may be about to change,
+//! as databases do, so of them only the last layout counts.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
 
 use roam_api::error::Refusal;
 use roam_sys::batch::{Batch, RetOf};
@@ -23,14 +25,15 @@ impl Restorer {
     pub(super) fn absent_files(&mut self, layout: &Layout) -> Result<HashSet<u32>, Error> {
         let before: HashSet<&MappedFile> = self.layout.files.iter().collect();
         let mut absent = HashSet::new();
-        let mut refusals = Vec::new();
+        let (mut refusals, mut wanting) = (Vec::new(), Vec::new());
         for (index, file) in layout.files.iter().enumerate() {
             // One that was here a moment ago is; what was not may have come meanwhile.
             let was_found = before.contains(file) && !self.absent.contains(file);
             let Some(reason) = (if was_found { None } else { self.why_absent(file) }) else { continue };
             absent.insert(index as u32);
             if file.stand_in.is_none() {
-                refusals.push(Refusal {
+                let list = if self.may_want || self.may_change(file) { &mut wanting } else { &mut refusals };
+                list.push(Refusal {
                     process: "session".to_owned(),
                     pid: 0,
                     what: format!("file {}", String::from_utf8_lossy(&file.path)),
@@ -39,12 +42,19 @@ impl Restorer {
                 });
             }
         }
-        if !refusals.is_empty() && !self.may_want {
+        if !refusals.is_empty() {
             return Err(Error::Refused(refusals));
         }
-        self.wanting = refusals;
+        self.wanting = wanting;
         self.absent = absent.iter().map(|&index| layout.files[index as usize].clone()).collect();
         Ok(absent)
+    }
+
+    /// Whether the session may have changed, made or deleted the file since it was looked at there.
+    fn may_change(&self, file: &MappedFile) -> bool {
+        let path = in_root(&self.root, &file.path);
+        let nearest = path.ancestors().find_map(|path| path.metadata().ok());
+        nearest.is_some_and(|meta| meta.uid() == nix::unistd::geteuid().as_raw())
     }
 
     fn why_absent(&self, file: &MappedFile) -> Option<&'static str> {

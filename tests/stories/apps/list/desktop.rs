@@ -142,6 +142,16 @@ pub(super) const APPS: &[App] = &[
         ..APP
     },
     App {
+        // As the package made it, with its sandbox.
+        name: "chromium",
+        command: &["python3", "apps/browser.py", "apps/chromium", "chromium", "--no-first-run"],
+        title: "^ready",
+        before: &[Text("unsaved")],
+        after: &[Text(" #"), RETURN],
+        proof: Proof::File("unsaved", " #"),
+        ..APP
+    },
+    App {
         name: "xcalc",
         command: &["xcalc"],
         before: &[Text("12+")],
