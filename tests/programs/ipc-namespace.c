@@ -5,7 +5,7 @@
 #include <sys/ipc.h>
 #include <sys/shm.h>
 
-enum { KEY = 0x524f414d };
+enum { KEY = 0x524f4149 };
 
 static int body(void *argument) {
     new_user(CLONE_NEWIPC, getuid(), getgid());

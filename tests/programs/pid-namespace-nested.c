@@ -17,6 +17,14 @@ static void numbers_of(pid_t pid, char *text) {
     }
 }
 
+/* The only child of a process. */
+static pid_t child_of(pid_t pid) {
+    char path[64], text[64];
+    snprintf(path, sizeof path, "/proc/%d/task/%d/children", pid, pid);
+    read_text(path, text, sizeof text);
+    return atoi(text);
+}
+
 static pthread_barrier_t barrier;
 
 static void *thread(void *unused) {
@@ -88,11 +96,13 @@ int main(void) {
     pid_t pid = child(maker, NULL);
     until_prepared(steps[0]);
     char before[5][256], now[256];
-    for (int i = 0; i < 5; i++) numbers_of(pid + i, before[i]);
+    pid_t all[5] = {pid};
+    for (int i = 1; i < 5; i++) all[i] = child_of(all[i - 1]);
+    for (int i = 0; i < 5; i++) numbers_of(all[i], before[i]);
     ready();
     for (int i = 0; i < 5; i++) {
-        numbers_of(pid + i, now);
-        CHECK(strcmp(before[i], now) == 0, "process %d had %s and has %s", pid + i, before[i], now);
+        numbers_of(all[i], now);
+        CHECK(strcmp(before[i], now) == 0, "process %d had %s and has %s", all[i], before[i], now);
     }
     go_on(steps[0]);
     ends_well(pid);
