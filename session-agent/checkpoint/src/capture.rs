@@ -152,19 +152,15 @@ fn look(pod: &dyn Pod, externals: &dyn Externals) -> Result<Vec<Refusal>, Error>
 
 /// What of a frozen process came up since the check.
 fn apart(process: &FrozenProcess, pod: &dyn Pod) -> Option<Refusal> {
-    let refuse = |reason: String, remedy: &str| Refusal {
-        process: process.name.clone(),
-        pid: process.node.pid as u32,
-        what: "the process itself".to_owned(),
-        reason,
-        remedy: remedy.to_owned(),
-    };
     let own = namespaces::not_carried(process.host, pod.init());
     if !own.is_empty() {
-        return Some(refuse(format!("it made namespaces of its own ({})", own.join(", ")), APART));
+        return Some(refusal(
+            process,
+            (&format!("it made namespaces of its own ({})", own.join(", ")), APART),
+        ));
     }
     if process.threads.iter().any(|t| namespaces::is_apart(process.host, t.tracee.tid())) {
-        return Some(refuse("a thread is in other namespaces than its process".to_owned(), APART));
+        return Some(refusal(process, ("a thread is in other namespaces than its process", APART)));
     }
     let init = status::read(pod.init().as_raw()).ok()?;
     // Every thread has a tracer now, which is this engine.

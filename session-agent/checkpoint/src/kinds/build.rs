@@ -104,20 +104,20 @@ impl WayInto {
 }
 
 impl<'a> Build<'a> {
-    /// The way into a network; 0 is the pod's own.
-    ///
-    /// # Errors
-    /// If the image has no such network.
-    pub fn way_into(&self, net: Id) -> Result<WayInto, Error> {
-        if net == 0 { Ok(WayInto(None)) } else { self.somebody_in(net).map(|pid| WayInto(Some(pid))) }
-    }
-
     /// A process of the pod that is in a namespace that a program made, but no pid namespace.
     ///
     /// # Errors
     /// If the image has no such namespace.
     pub fn somebody_in(&self, namespace: Id) -> Result<i32, Error> {
         self.stubs.sentry(namespace)
+    }
+
+    /// The way into a network; 0 is the pod's own.
+    ///
+    /// # Errors
+    /// If the image has no such network.
+    pub fn way_into(&self, net: Id) -> Result<WayInto, Error> {
+        if net == 0 { Ok(WayInto(None)) } else { self.somebody_in(net).map(|pid| WayInto(Some(pid))) }
     }
 
     /// The same for a process that makes the socket. None if it can't go there.
