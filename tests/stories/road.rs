@@ -18,7 +18,7 @@ const NOT_ON_THE_ROAD: [&str; 15] = [
     "changing-processes",
     "children-ending",
     "descriptors-high",
-    "descriptors-many",
+    "descriptors-thousands",
     "fork-relay",
     "heap-arenas",
     "inotify-many",

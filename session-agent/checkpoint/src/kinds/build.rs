@@ -7,6 +7,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use roam_api::error::Refusal;
 use roam_sys::batch::{Arg, Batch, Done, RetOf};
 
 use super::descriptors::{Descriptors, OpenFile};
@@ -18,6 +19,9 @@ use crate::objects::{ObjectId, ObjectSlots};
 use crate::pod::{ExternalName, Externals, Pod};
 use crate::stubs::Stubs;
 
+/// New descriptors get the lowest free numbers and are placed at once: with so much room below the slots none of
+/// them is a slot by accident.
+const BELOW: i32 = 1024;
 /// A batch is run when it holds this many calls…
 const CALLS: usize = 600;
 /// …or this much data.
@@ -38,6 +42,7 @@ pub struct Build<'a> {
     base: i32,
     extra: i32,
     end: i32,
+    limit: u64,
     batch: Batch,
     bytes: usize,
     made: Vec<bool>,
@@ -149,7 +154,7 @@ impl<'a> Build<'a> {
     /// Finds room in the shared table.
     ///
     /// # Errors
-    /// If there is none.
+    /// Refused if a process may not have so many descriptors here.
     pub fn new(
         image: &'a Descriptors,
         stubs: &'a mut dyn Stubs,
@@ -169,10 +174,12 @@ impl<'a> Build<'a> {
             .collect();
         let base = (objects.0.values().copied().max().unwrap_or(0) + 1).max(64);
         let room = files * 3 + 64;
-        // New descriptors get the lowest free numbers; with as much room again below the slots, none of
-        // them is a slot by accident.
-        let base = free_room(stubs, base, 2 * room, &used)? + room;
+        let below = room.min(BELOW);
+        let base = free_room(stubs, base, below + room, &used)? + below;
+        let limit = limit(stubs)?;
+        within(limit, base + files - 1, image)?;
         Ok(Self {
+            limit,
             pids: image.tables.iter().map(|t| t.pid).collect(),
             made: vec![false; image.files.len()],
             image,
@@ -218,11 +225,12 @@ impl<'a> Build<'a> {
     /// A number for something that is needed during the restore only.
     ///
     /// # Errors
-    /// If there are none left.
+    /// If there are none left; refused if it is more than a process may have here.
     pub fn extra_slot(&mut self) -> Result<i32, Error> {
         if self.extra == self.end {
             return Err(Error::Image("it needs too many helper descriptors".into()));
         }
+        within(self.limit, self.extra, self.image)?;
         self.extra += 1;
         Ok(self.extra - 1)
     }
@@ -404,6 +412,33 @@ pub fn place(batch: &mut Batch, new: impl Into<Arg>, slot: i32) {
     batch.may("closing", libc::SYS_close, &[new]);
 }
 
+/// How many descriptors a process may have here.
+fn limit(stubs: &mut dyn Stubs) -> Result<u64, Error> {
+    let mut batch = Batch::new();
+    let room = batch.room(16);
+    let get = [0.into(), libc::RLIMIT_NOFILE.into(), 0.into(), room.into()];
+    batch.must("reading a limit of descriptors", libc::SYS_prlimit64, &get);
+    let done = stubs.run(stubs.holder(), &batch)?;
+    let soft = done.bytes(room).first_chunk().copied();
+    Ok(soft.map_or(0, u64::from_ne_bytes))
+}
+
+/// While it is put together, a session has each of its files twice in one table.
+fn within(limit: u64, number: i32, image: &Descriptors) -> Result<(), Error> {
+    if i64::from(number).cast_unsigned() < limit {
+        return Ok(());
+    }
+    Err(Error::Refused(vec![Refusal {
+        process: String::new(),
+        pid: 0,
+        what: format!("its {} open files", image.files.len()),
+        reason: format!("a process may have {limit} descriptors on that machine, and more are needed on the way"),
+        remedy: "Raise the limit of open files there (`ulimit -Hn`, or LimitNOFILE of the user's services), or have the \
+                 program close some."
+            .to_owned(),
+    }]))
+}
+
 /// The first place from `base` on with so many numbers that neither the image nor the stubs use.
 fn free_room(stubs: &mut dyn Stubs, mut base: i32, room: i32, used: &BTreeSet<i32>) -> Result<i32, Error> {
     for _ in 0..8 {
@@ -427,4 +462,19 @@ fn free_room(stubs: &mut dyn Stubs, mut base: i32, room: i32, used: &BTreeSet<i3
         }
     }
     Err(Error::Image("there is no room for its descriptors".into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_files_than_a_process_may_have_are_refused() {
+        let image = Descriptors::default();
+        within(1024, 1023, &image).unwrap();
+        let Error::Refused(refusals) = within(1024, 1024, &image).unwrap_err() else {
+            panic!("another error")
+        };
+        assert!(refusals[0].reason.contains("1024"));
+    }
 }
