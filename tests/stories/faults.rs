@@ -62,6 +62,21 @@ pub fn tell() -> Report {
     report
 }
 
+/// Only what targets refuse.
+pub fn refusals() -> Report {
+    let mut report = Report::new(&["faults"]);
+    match LabGuard::up(&["desk", "laptop"], false) {
+        Err(error) => report.add("up", "faults", Err(format!("{error:#}"))),
+        Ok(lab) => {
+            for (name, result) in refusals::cases(&lab) {
+                report.add(name, "faults", result.map_err(|error| format!("{error:#}")));
+            }
+            report.add("down", "faults", lab.down().map_err(|error| format!("{error:#}")));
+        }
+    }
+    report
+}
+
 /// Only the kills.
 pub fn kills() -> Report {
     let mut report = Report::new(&["faults"]);

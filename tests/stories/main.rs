@@ -70,6 +70,8 @@ enum Story {
     },
     /// Whatever breaks in a move: the session runs at exactly one place.
     Faults,
+    /// What targets refuse (some cases of the faults, alone).
+    Refusals,
     /// The source goes down, agents and keepers are killed, rights are counted: sessions go on.
     Holds,
     /// A part killed at each of many moments of a move (one case of the faults, alone).
@@ -104,6 +106,7 @@ fn main() -> ExitCode {
         Story::Vm { only } => vm::tell(&only),
         Story::Apps { only } => apps::tell(&only),
         Story::Faults => faults::tell(),
+        Story::Refusals => faults::refusals(),
         Story::Holds => holds::tell(),
         Story::Kills => faults::kills(),
         Story::Leaks => leaks::tell(),

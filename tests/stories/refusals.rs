@@ -6,7 +6,7 @@ use roam_tests::harness::guard::LabGuard;
 use roam_tests::harness::wait::{self, Limit};
 use roam_tests::lab::enter;
 
-use crate::kinds::roam;
+use crate::kinds::{self, roam};
 
 /// The seconds that a command may take.
 const STEP: u64 = 60;
@@ -58,19 +58,45 @@ pub fn cases(lab: &LabGuard) -> Vec<(&'static str, Result<()>)> {
         });
         results.push((name, result));
     }
-    results.push(("lock-taken", lock_taken(lab)));
+    let lock_taken = with_lock_taken(lab, "lock-taken", |file| {
+        let script = format!("exec 9>{file}; flock 9; echo has it; exec sleep 1000");
+        refused(lab, "lock-taken", &["sh", "-c", &script], file)
+    });
+    results.push(("lock-taken", lock_taken));
+    for (name, program) in UNDONE {
+        results.push((name, with_lock_taken(lab, name, |file| undone(lab, name, program, file))));
+    }
     results
 }
 
+/// Programs of which a capture must take something to see it: they have it all again when the move is undone after that.
+const UNDONE: [(&str, &str); 1] = [("tcp-waiting-undone", "tcp-waiting-data")];
+
+/// A self-checking program below one that holds a lock, so that the target refuses when all has been captured.
+fn undone(lab: &LabGuard, name: &str, program: &str, file: &str) -> Result<()> {
+    let (host, inside) = lab.folder_in_home(name)?;
+    let program = kinds::folder()?.join(program);
+    let argv = ["flock", file, program.to_str().context("a path in UTF-8")?];
+    kinds::session(lab, name, &argv, &host, &inside, |lab, session| {
+        for _again in 0..2 {
+            let mut send = lab.on("desk", &["roam", "send", session, "laptop"])?;
+            let ended = wait::output(&mut send, Limit::seconds(STEP))?;
+            let said = String::from_utf8_lossy(&ended.stderr);
+            ensure!(ended.status.code() == Some(3), "not refused ({}): {}", ended.status, said.trim());
+            ensure!(said.contains(file), "the refusal does not name {file}: {}", said.trim());
+        }
+        Ok(())
+    })
+}
+
 /// Another program at the target has the lock that the session holds on its own machine's file of that name.
-fn lock_taken(lab: &LabGuard) -> Result<()> {
-    let file = "/var/tmp/roam-lock";
+fn with_lock_taken(lab: &LabGuard, name: &str, what: impl FnOnce(&str) -> Result<()>) -> Result<()> {
+    let file = &*format!("/var/tmp/roam-{name}");
     let mut other = lab.on("laptop", &["flock", file, "-c", "echo locked; exec sleep 1000"])?;
     let mut other = other.stdout(std::process::Stdio::piped()).spawn()?;
     let mut lines = wait::Lines::of(other.stdout.take().context("stdout was piped")?);
     lines.next("it is locked there", Limit::seconds(20))?;
-    let script = format!("exec 9>{file}; flock 9; echo has it; exec sleep 1000");
-    let result = refused(lab, "lock-taken", &["sh", "-c", &script], file);
+    let result = what(file);
     other.kill()?;
     other.wait()?;
     result

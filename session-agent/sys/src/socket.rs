@@ -71,6 +71,97 @@ pub fn peek_stream(fd: BorrowedFd<'_>, most: usize) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// The next of those who wait to be accepted; none if nobody does. Nothing waits for it, and it has no flags that
+/// the program sees.
+///
+/// # Errors
+/// As accept(2).
+pub fn accept(listener: BorrowedFd<'_>) -> io::Result<Option<OwnedFd>> {
+    if events(listener) & libc::POLLIN == 0 {
+        return Ok(None);
+    }
+    let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+    // SAFETY: no address is asked for; the new descriptor is ours alone.
+    unsafe {
+        let nobody = std::ptr::null_mut();
+        let fd = check(libc::accept4(listener.as_raw_fd(), nobody, std::ptr::null_mut(), flags).into())?;
+        Ok(Some(OwnedFd::from_raw_fd(fd as i32)))
+    }
+}
+
+/// Binds a socket to an address, with its family in front.
+///
+/// # Errors
+/// As bind(2).
+pub fn bind(fd: BorrowedFd<'_>, address: &[u8]) -> io::Result<()> {
+    let length = address.len() as libc::socklen_t;
+    // SAFETY: the address is ours and as long as said.
+    check(unsafe { libc::bind(fd.as_raw_fd(), address.as_ptr().cast(), length) }.into()).map(drop)
+}
+
+/// Connects a socket with an address, with its family in front.
+///
+/// # Errors
+/// As connect(2).
+pub fn connect(fd: BorrowedFd<'_>, address: &[u8]) -> io::Result<()> {
+    let length = address.len() as libc::socklen_t;
+    // SAFETY: the address is ours and as long as said.
+    check(unsafe { libc::connect(fd.as_raw_fd(), address.as_ptr().cast(), length) }.into()).map(drop)
+}
+
+/// Listens, or sets how many may wait.
+///
+/// # Errors
+/// As listen(2).
+pub fn listen(fd: BorrowedFd<'_>, backlog: i32) -> io::Result<()> {
+    // SAFETY: no memory is involved.
+    check(unsafe { libc::listen(fd.as_raw_fd(), backlog) }.into()).map(drop)
+}
+
+/// Ends directions: SHUT_RD, SHUT_WR.
+///
+/// # Errors
+/// As shutdown(2).
+pub fn shut(fd: BorrowedFd<'_>, how: i32) -> io::Result<()> {
+    // SAFETY: no memory is involved.
+    check(unsafe { libc::shutdown(fd.as_raw_fd(), how) }.into()).map(drop)
+}
+
+/// Whether the next byte of a stream is the urgent one.
+///
+/// # Errors
+/// As ioctl(2).
+pub fn at_mark(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    const SIOCATMARK: libc::c_ulong = 0x8905;
+    let mut at: libc::c_int = 0;
+    // SAFETY: SIOCATMARK writes one int.
+    check(unsafe { libc::ioctl(fd.as_raw_fd(), SIOCATMARK, &raw mut at) }.into())?;
+    Ok(at != 0)
+}
+
+/// Breaks a TCP connection off; the socket can be connected anew.
+///
+/// # Errors
+/// As connect(2).
+pub fn disconnect(fd: BorrowedFd<'_>) -> io::Result<()> {
+    connect(fd, &[0; 16])
+}
+
+/// Sends bytes without waiting.
+///
+/// # Errors
+/// As send(2); EAGAIN if there was no room for all.
+pub fn send_all(fd: BorrowedFd<'_>, bytes: &[u8], flags: i32) -> io::Result<()> {
+    let flags = flags | libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    // SAFETY: the bytes are ours and as many as said.
+    let n = unsafe { libc::send(fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), flags) };
+    if check(n as libc::c_long)? as usize == bytes.len() {
+        Ok(())
+    } else {
+        Err(io::Error::from_raw_os_error(libc::EAGAIN))
+    }
+}
+
 /// How many bytes were sent and not confirmed by the other side.
 ///
 /// # Errors

@@ -319,6 +319,12 @@ impl Known<'_> {
         Ok(self.tcp.get().expect("just set"))
     }
 
+    /// Whether the session is frozen.
+    #[must_use]
+    pub fn is_still(&self) -> bool {
+        !self.running
+    }
+
     /// Whether there may be descriptors that were not looked at, because the session runs: a socket carries them, or
     /// a process keeps its own to itself.
     #[must_use]

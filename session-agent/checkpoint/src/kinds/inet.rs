@@ -112,6 +112,11 @@ impl Address {
         (self.0.ip().to_canonical(), self.0.port())
     }
 
+    /// The same address in the family that it is of.
+    pub(super) fn as_plain(self) -> Self {
+        Self(self.plain().into())
+    }
+
     /// An address that every pod has: any, or the loop.
     pub(super) fn is_everywhere(self) -> bool {
         let ip = self.0.ip().to_canonical();

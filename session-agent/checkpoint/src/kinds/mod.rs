@@ -53,6 +53,7 @@ pub mod syscalls;
 pub mod sysv;
 pub mod tcp;
 mod tcp_build;
+mod tcp_waiting;
 pub mod terminal;
 #[cfg(test)]
 mod testing;

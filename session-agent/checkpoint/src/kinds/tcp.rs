@@ -4,13 +4,14 @@
 //! delivered, with TCP_REPAIR, which the pod's owner may use without any privilege on the machine. Nothing is
 //! taken or changed by it. `tcp_build` makes them anew by real connections.
 //!
+//! Those that wait to be accepted and have sent something are in `tcp_waiting`.
+//!
 //! Refused: a connection with a program outside the session; and, for a moment only, urgent data that is not
-//! read, and connections that wait to be accepted and have sent something or ended already (nobody but
-//! who accepts them can read that).
+//! read.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use roam_sys::procfs::net::TcpSocket;
 use roam_sys::tcp_repair::{self, Queue};
@@ -22,7 +23,7 @@ use super::gather::{Capture, Known};
 use super::inet::{self, Address, Sharing};
 use super::open_file::{FileId, Look, OpenFileKind, Stop};
 use super::socket_options::SocketOption;
-use super::{paths, tcp_build};
+use super::{paths, tcp_build, tcp_waiting};
 use crate::error::{Error, TRY_AGAIN};
 
 /// A TCP socket.
@@ -57,6 +58,31 @@ pub enum With {
     Gone,
 }
 
+/// Somebody who waits to be accepted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waiter {
+    /// Its socket; none if that was closed since.
+    pub client: Option<FileId>,
+    /// Its address.
+    pub own: Address,
+    /// Where it asked.
+    pub asked: Address,
+    /// What it has sent.
+    pub sent: Vec<u8>,
+    /// Which byte of that is the urgent one.
+    pub urgent: Option<u32>,
+}
+
+impl Waiter {
+    /// What it has sent, with the flags to send it with.
+    pub(super) fn pieces(&self) -> impl Iterator<Item = (&[u8], i32)> {
+        // The last byte of what is sent so becomes the urgent one.
+        let urgent = self.urgent.map_or(0, |at| (at as usize + 1).min(self.sent.len()));
+        let (before, after) = self.sent.split_at(urgent);
+        [(before, libc::MSG_OOB), (after, 0)].into_iter().filter(|(bytes, _)| !bytes.is_empty())
+    }
+}
+
 /// Its connection.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Link {
@@ -67,7 +93,7 @@ pub enum Link {
         /// How many may wait.
         backlog: i32,
         /// Those that wait, the first to be accepted first.
-        waiting: Vec<FileId>,
+        waiting: Vec<Waiter>,
     },
     /// It has one.
     Connected {
@@ -93,7 +119,7 @@ pub enum Link {
 pub(super) const ESTABLISHED: u8 = 1;
 const SYN_SENT: u8 = 2;
 const CLOSE: u8 = 7;
-const CLOSE_WAIT: u8 = 8;
+pub(super) const CLOSE_WAIT: u8 = 8;
 const LISTEN: u8 = 10;
 /// FIN_WAIT1, FIN_WAIT2, TIME_WAIT, LAST_ACK, CLOSING: it has said that it sends no more.
 const ENDED: [u8; 5] = [4, 5, 6, 9, 11];
@@ -102,7 +128,8 @@ const PEER_ENDED: [u8; 4] = [6, 8, 9, 11];
 
 /// The TCP sockets of the pod.
 pub struct Table {
-    sockets: Vec<TcpSocket>,
+    /// As the kernel lists them.
+    pub(super) sockets: Vec<TcpSocket>,
     by_ends: HashMap<(Plain, Plain), FileId>,
 }
 
@@ -127,7 +154,7 @@ impl Table {
     }
 
     /// The socket on the other side.
-    fn peer(&self, own: Address, peer: Address) -> Option<FileId> {
+    pub(super) fn peer(&self, own: Address, peer: Address) -> Option<FileId> {
         self.by_ends.get(&(peer.plain(), own.plain())).copied()
     }
 
@@ -153,27 +180,27 @@ impl OpenFileKind for State {
 
     fn check(look: &Look, known: &Known<'_>) -> Result<(), Stop> {
         inet::own_address(look)?;
-        link(look, known, &Info::of(look)?).map(drop)
+        let info = Info::of(look.file.as_fd()).map_err(|e| Error::system("looking at a TCP socket", e))?;
+        link(look, known, &info).map(drop)
     }
 
     fn capture(look: &Look, at: &mut Capture<'_>) -> Result<Self, Stop> {
         let known = &at.known;
         let failed = |e| Error::system("looking at a TCP socket", e);
         let domain = socket::option(look.file.as_fd(), libc::SOL_SOCKET, libc::SO_DOMAIN).map_err(failed)?;
-        let info = Info::of(look)?;
+        let info = Info::of(look.file.as_fd()).map_err(failed)?;
         let link = link(look, known, &info)?;
         let queue = match &link {
             Link::Connected { with: With::Socket(other), .. } => {
                 let other = known.look(*other);
-                let ended = !PEER_ENDED.contains(&info.state) && ENDED.contains(&Info::of(&other)?.state);
+                let others = Info::of(other.file.as_fd()).map_err(failed)?;
+                let ended = !PEER_ENDED.contains(&info.state) && others.has_ended();
                 delivered_and_not(look, &other, ended).map_err(failed)?
             }
             Link::Connected { .. } | Link::Over { .. } => unread(look).map_err(failed)?,
             _ => Vec::new(),
         };
-        let reads_no_more = matches!(link, Link::Connected { .. })
-            && !PEER_ENDED.contains(&info.state)
-            && socket::events(look.file.as_fd()) & libc::POLLRDHUP != 0;
+        let reads_no_more = matches!(link, Link::Connected { .. }) && info.reads_no_more(look.file.as_fd());
         let mut sharing = Sharing::of(look);
         if matches!(link, Link::Connected { .. } | Link::Over { .. }) {
             // What the kernel makes of it when it connects.
@@ -185,7 +212,7 @@ impl OpenFileKind for State {
             sharing,
             link,
             queue,
-            sends_no_more: ENDED.contains(&info.state),
+            sends_no_more: info.has_ended(),
             reads_no_more,
             options: inet::options(look),
         })
@@ -205,19 +232,18 @@ impl OpenFileKind for State {
 }
 
 /// Of struct tcp_info.
-struct Info {
+pub(super) struct Info {
     state: u8,
     /// Of a listener: connections that wait, and the most of them.
-    waiting: u32,
+    pub(super) waiting: u32,
     backlog: u32,
     /// There is or was a connection.
     was_connected: bool,
 }
 
 impl Info {
-    fn of(look: &Look) -> Result<Self, Stop> {
-        let info = socket::option_bytes(look.file.as_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, 104)
-            .map_err(|e| Error::system("looking at a TCP socket", e))?;
+    pub(super) fn of(fd: BorrowedFd<'_>) -> std::io::Result<Self> {
+        let info = socket::option_bytes(fd, libc::IPPROTO_TCP, libc::TCP_INFO, 104)?;
         let word =
             |at: usize| info.get(at..at + 4).map_or(0, |w| u32::from_ne_bytes([w[0], w[1], w[2], w[3]]));
         Ok(Self {
@@ -227,6 +253,21 @@ impl Info {
             // The round trip is measured when it opens, and stays.
             was_connected: word(68) != 0,
         })
+    }
+
+    /// It asks for a connection and has no answer yet.
+    pub(super) fn is_opening(&self) -> bool {
+        self.state == SYN_SENT
+    }
+
+    /// It has said that it sends no more.
+    pub(super) fn has_ended(&self) -> bool {
+        ENDED.contains(&self.state)
+    }
+
+    /// It has said that it reads no more, which only shows while the other side has not ended.
+    pub(super) fn reads_no_more(&self, fd: BorrowedFd<'_>) -> bool {
+        !PEER_ENDED.contains(&self.state) && socket::events(fd) & libc::POLLRDHUP != 0
     }
 }
 
@@ -245,12 +286,13 @@ fn link(look: &Look, known: &Known<'_>, info: &Info) -> Result<Link, Stop> {
             (false, false) => Link::None,
         }),
         LISTEN => {
-            let waiting = waiting(own, known)?;
-            if waiting.len() != info.waiting as usize {
-                let reason = "a connection waits to be accepted that was closed again";
-                return Err(Stop::cannot(reason, TRY_AGAIN));
-            }
-            Ok(Link::Listening { backlog: info.backlog as i32, waiting })
+            let found = tcp_waiting::find(own, info, known)?;
+            let backlog = info.backlog as i32;
+            let waiting = match found.hidden && known.is_still() {
+                true => tcp_waiting::look(look, backlog, found.waiting, known)?,
+                false => found.waiting,
+            };
+            Ok(Link::Listening { backlog, waiting })
         }
         SYN_SENT => {
             let table = known.tcp()?;
@@ -290,29 +332,6 @@ fn with(own: Address, peer: Address, known: &Known<'_>) -> Result<With, Stop> {
             "Close the connection in the program, then try again.",
         )),
     }
-}
-
-/// The clients that wait, in the order in which their sockets were made: the kernel shows no other.
-fn waiting(own: Address, known: &Known<'_>) -> Result<Vec<FileId>, Stop> {
-    let table = known.tcp()?;
-    let (ip, port) = own.plain();
-    let mut clients = Vec::new();
-    for entry in &table.sockets {
-        let (own_ip, own_port) = plain(entry.own);
-        let mine = own_port == port && (ip.is_unspecified() || ip == own_ip);
-        if !mine || entry.inode != 0 || ![ESTABLISHED, CLOSE_WAIT].contains(&entry.state) {
-            continue;
-        }
-        if entry.unread > u32::from(entry.state == CLOSE_WAIT) {
-            let who = entry.peer;
-            let reason = format!("the connection of {who} has data and is not accepted yet");
-            return Err(Stop::cannot(reason, TRY_AGAIN));
-        }
-        let client = table.by_ends.get(&(plain(entry.peer), plain(entry.own)));
-        clients.extend(client.map(|&id| (known.look(id).stat.st_ino, id)));
-    }
-    clients.sort_unstable();
-    Ok(clients.into_iter().map(|(_, id)| id).collect())
 }
 
 /// What has arrived.

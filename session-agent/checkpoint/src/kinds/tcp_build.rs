@@ -11,7 +11,7 @@ use super::build::{Build, PIECE, place};
 use super::inet::{Address, Sharing, set_integer, set_seconds};
 use super::open_file::{FileId, Kind};
 use super::socket_options;
-use super::tcp::{Link, State, With};
+use super::tcp::{Link, State, Waiter, With};
 use crate::error::Error;
 
 /// Connections inside a pod open at once; a call that waits longer has failed.
@@ -211,14 +211,8 @@ pub(super) fn connect(state: &State, id: FileId, at: &mut Build<'_>) -> Result<(
             // Those that are accepted inherit its options.
             socket_options::set(&state.options, slot, at)?;
             at.batch(0)?.must("listening", libc::SYS_listen, &[slot.into(), (*backlog).into()]);
-            for client in waiting {
-                let Link::Connected { peer, with: With::Listener } = socket(at, *client)?.link else {
-                    return Err(damaged("who waits for it does not"));
-                };
-                let client = at.slot(*client);
-                let batch = at.batch(128)?;
-                set_seconds(client, libc::SO_SNDTIMEO, PATIENCE, batch);
-                peer.give("connecting anew", libc::SYS_connect, client, batch);
+            for waiter in waiting {
+                wait_again(waiter, at)?;
             }
         }
         Link::Connected { with: With::Socket(other), .. } => {
@@ -234,18 +228,55 @@ pub(super) fn connect(state: &State, id: FileId, at: &mut Build<'_>) -> Result<(
     Ok(())
 }
 
-fn fill(queue: &[u8], from: i32, at: &mut Build<'_>) -> Result<(), Error> {
-    for piece in queue.chunks(PIECE) {
-        let mut batch = Batch::new();
-        let data = batch.data(piece);
-        let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-        let args = [from.into(), data.into(), piece.len().into(), flags.into(), 0u32.into(), 0u32.into()];
-        let sent = batch.must("sending what was not read", libc::SYS_sendto, &args);
-        if at.run(None, &batch)?.ret(sent) != piece.len() as i64 {
-            return Err(Error::Image("what was not read from a TCP connection does not fit".into()));
+/// Has somebody who waited to be accepted ask again, and send what he had sent.
+fn wait_again(waiter: &Waiter, at: &mut Build<'_>) -> Result<(), Error> {
+    if waiter.sent.len() > PIECE {
+        return Err(damaged("who waits has sent too much"));
+    }
+    let (client, asked) = match waiter.client {
+        Some(client) => {
+            let Link::Connected { peer, with: With::Listener } = socket(at, client)?.link else {
+                return Err(damaged("who waits for it does not"));
+            };
+            (at.slot(client), peer)
         }
+        // In the place of one that was closed.
+        None => {
+            let stand_in = at.scratch_slot()?;
+            let own = waiter.own.as_plain();
+            let one =
+                End { slot: stand_in, domain: family(own), sharing: Sharing::default(), own: Some(own) };
+            one.make(stand_in, at.batch(64)?);
+            (stand_in, waiter.asked.as_plain())
+        }
+    };
+    let batch = at.batch(128)?;
+    set_seconds(client, libc::SO_SNDTIMEO, PATIENCE, batch);
+    asked.give("connecting anew", libc::SYS_connect, client, batch);
+    for (bytes, flags) in waiter.pieces() {
+        send(bytes, flags, client, at)?;
+    }
+    if waiter.client.is_none() {
+        at.batch(0)?.must("closing", libc::SYS_close, &[client.into()]);
     }
     Ok(())
+}
+
+fn fill(queue: &[u8], from: i32, at: &mut Build<'_>) -> Result<(), Error> {
+    queue.chunks(PIECE).try_for_each(|piece| send(piece, 0, from, at))
+}
+
+fn send(bytes: &[u8], flags: i32, from: i32, at: &mut Build<'_>) -> Result<(), Error> {
+    let mut batch = Batch::new();
+    let data = batch.data(bytes);
+    let flags = flags | libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    let args = [from.into(), data.into(), bytes.len().into(), flags.into(), 0u32.into(), 0u32.into()];
+    let sent = batch.must("sending what was not read", libc::SYS_sendto, &args);
+    if at.run(None, &batch)?.ret(sent) == bytes.len() as i64 {
+        Ok(())
+    } else {
+        Err(Error::Image("what was not read from a TCP connection does not fit".into()))
+    }
 }
 
 /// Ends directions, lets the other side go, and sets what the program wanted.
@@ -316,6 +347,7 @@ fn at_once(slot: i32, batch: &mut Batch) {
 #[cfg(test)]
 mod tests {
     use super::super::testing::Session;
+    use roam_sys::batch::Batch;
     use std::io::{Read, Write};
     use std::net::{Shutdown, TcpListener, TcpStream};
     use std::os::fd::AsFd;
@@ -373,13 +405,49 @@ mod tests {
     }
 
     #[test]
-    fn one_with_data_is_not_accepted_for_the_program() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let mut waiting = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        waiting.write_all(b"x").unwrap();
-        let refusals = Session::refusals(&[listener.as_fd(), waiting.as_fd()]);
-        assert!(refusals[0].reason.contains("has data and is not accepted"), "{refusals:?}");
-        let (mut accepted, _) = listener.accept().unwrap();
-        accepted.read_exact(&mut [0]).unwrap();
+    fn what_was_sent_before_it_was_accepted_is_there_and_here() {
+        for any in ["127.83.0.3:0", "[::ffff:127.83.0.4]:0"] {
+            let listener = TcpListener::bind(any).unwrap();
+            let address = listener.local_addr().unwrap();
+            let mut waiting = TcpStream::connect(address).unwrap();
+            let first = waiting.local_addr().unwrap();
+            waiting.write_all(b"first").unwrap();
+            let gone = {
+                let mut gone = TcpStream::connect(address).unwrap();
+                gone.write_all(b"last words").unwrap();
+                gone.local_addr().unwrap()
+            };
+            let mut session = Session::of(&[listener.as_fd(), waiting.as_fd()]);
+            // The source has all as before.
+            let mut accepted = listener.accept().unwrap();
+            assert_eq!((accepted.1, waiting.local_addr().unwrap()), (first, first));
+            let mut text = [0; 5];
+            accepted.0.read_exact(&mut text).unwrap();
+            assert_eq!(&text, b"first");
+            accepted.0.write_all(b"hello").unwrap();
+            waiting.read_exact(&mut text).unwrap();
+            let (mut last, from) = listener.accept().unwrap();
+            assert_eq!(from, gone);
+            let mut words = String::new();
+            last.read_to_string(&mut words).unwrap();
+            assert_eq!(words, "last words");
+            session.end_source();
+            for one in [&waiting, &accepted.0, &last] {
+                let at_once = libc::linger { l_onoff: 1, l_linger: 0 };
+                nix::sys::socket::setsockopt(one, nix::sys::socket::sockopt::Linger, &at_once).unwrap();
+            }
+            drop((waiting, accepted, last, listener));
+            session.restore().unwrap();
+            let mut batch = Batch::new();
+            let mut accept = || {
+                let none = || 0u32.into();
+                batch.must("accept", libc::SYS_accept4, &[none(), none(), none(), none()])
+            };
+            let both = [accept(), accept()];
+            let done = session.run(0, &batch);
+            assert_eq!(session.read(done.ret(both[0]) as i32, 20), b"first");
+            assert_eq!(session.read(done.ret(both[1]) as i32, 20), b"last words");
+            assert_eq!(session.read(done.ret(both[1]) as i32, 20), b"");
+        }
     }
 }

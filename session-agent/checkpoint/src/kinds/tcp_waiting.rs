@@ -1,0 +1,205 @@
+//! Connections that wait to be accepted and have sent something, or are closed already.
+//!
+//! Only who accepts them can read that. So they are accepted here, read, broken off and asked for again, each from
+//! the address that it had and in the order in which they waited, with what they had sent: before the
+//! capture goes on, the program's listener is as it was. The client's socket stays the same one; for a client that is
+//! gone, the accepted socket itself asks. Clients have received nothing yet, so nothing else can be lost.
+//!
+//! Refused, for a moment only: more than the kernel's usual buffers take for certain; and what was broken off.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use roam_sys::{descriptor, socket};
+
+use super::gather::Known;
+use super::inet::Address;
+use super::open_file::{Look, Stop};
+use super::tcp::{CLOSE_WAIT, ESTABLISHED, Info, Waiter};
+use crate::error::{Error, TRY_AGAIN};
+
+/// What a connection may have sent, in bytes.
+const MOST: usize = 32 << 10;
+/// How long the kernel may take to deliver that inside the pod, or to open a connection there.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Those who wait at a listener, as far as the kernel shows them.
+pub(super) struct Found {
+    /// In the order in which the clients' sockets were made, without what they have sent.
+    pub waiting: Vec<Waiter>,
+    /// Some of them must be looked at.
+    pub hidden: bool,
+}
+
+/// Those who wait at the listener with this address.
+///
+/// # Errors
+/// A refusal of what could not be put back for certain.
+pub(super) fn find(own: Address, info: &Info, known: &Known<'_>) -> Result<Found, Stop> {
+    let table = known.tcp()?;
+    let (ip, port) = own.plain();
+    let mut found = Vec::new();
+    let mut hidden = false;
+    for entry in &table.sockets {
+        let (asked, own) = (Address(entry.own), Address(entry.peer));
+        let (own_ip, own_port) = asked.plain();
+        let mine = own_port == port && (ip.is_unspecified() || ip == own_ip);
+        if !mine || entry.inode != 0 || ![ESTABLISHED, CLOSE_WAIT].contains(&entry.state) {
+            continue;
+        }
+        let client = table.peer(asked, own);
+        let sent = entry.unread - u32::from(entry.state == CLOSE_WAIT && entry.unread > 0);
+        let look = client.map(|id| known.look(id));
+        let under_way = look.as_ref().map_or(Ok(0), |look| socket::unsent(look.file.as_fd()));
+        let under_way = under_way.map_err(|e| Error::system("looking at a TCP socket", e))?;
+        hidden |= client.is_none() || sent > 0 || under_way > 0;
+        if sent as usize + under_way > MOST {
+            let reason = format!("the connection of {own} has much data and is not accepted yet");
+            return Err(Stop::cannot(reason, TRY_AGAIN));
+        }
+        let made = look.map(|look| look.stat.st_ino);
+        found.push((made, Waiter { client, own, asked, sent: Vec::new(), urgent: None }));
+    }
+    if found.len() != info.waiting as usize {
+        let reason = "a connection waits to be accepted that was broken off";
+        return Err(Stop::cannot(reason, TRY_AGAIN));
+    }
+    found.sort_by_key(|(made, _)| *made);
+    Ok(Found { waiting: found.into_iter().map(|(_, waiter)| waiter).collect(), hidden })
+}
+
+/// Looks at what they have sent, and in which order they wait. The session is frozen; everything is as before then.
+///
+/// # Errors
+/// A refusal, or what could not be put back.
+pub(super) fn look(
+    listener: &Look,
+    backlog: i32,
+    found: Vec<Waiter>,
+    known: &Known<'_>,
+) -> Result<Vec<Waiter>, Stop> {
+    let clients: Vec<_> = found.iter().filter_map(|w| w.client).map(|id| known.look(id)).collect();
+    let deadline = Instant::now() + PATIENCE;
+    for client in &clients {
+        while socket::unsent(client.file.as_fd()).is_ok_and(|n| n > 0) {
+            if Instant::now() > deadline {
+                return Err(Stop::cannot("what a connection has sent is still under way", TRY_AGAIN));
+            }
+            std::thread::sleep(Duration::from_micros(100));
+        }
+    }
+    let failed = |e| Error::system("looking at connections that wait to be accepted", e);
+    let mut taken = Vec::with_capacity(found.len());
+    let mut result = Ok(());
+    // Nobody may come in between whom the kernel lets try again: there is room for all.
+    result = result.and(socket::listen(listener.file.as_fd(), i32::MAX));
+    while result.is_ok() && taken.len() < found.len() {
+        match socket::accept(listener.file.as_fd()) {
+            Ok(Some(file)) => taken.push(file),
+            Ok(None) => break,
+            Err(e) => result = Err(e),
+        }
+    }
+    let mut waiting = Vec::with_capacity(taken.len());
+    for file in &taken {
+        match read(file.as_fd(), known) {
+            Ok(waiter) => waiting.push((waiter, file)),
+            Err(e) => result = result.and(Err(e)),
+        }
+    }
+    for (waiter, file) in &waiting {
+        let client = waiter.client.map(|id| known.look(id));
+        let back = put_back(waiter, file, client.as_deref());
+        result = result.and(back);
+    }
+    result = result.and(socket::listen(listener.file.as_fd(), backlog));
+    result.map_err(failed)?;
+    Ok(waiting.into_iter().map(|(waiter, _)| waiter).collect())
+}
+
+/// Reads an accepted connection to its end.
+fn read(file: BorrowedFd<'_>, known: &Known<'_>) -> io::Result<Waiter> {
+    let address = |name: Vec<u8>| Address::of(&name).ok_or(io::ErrorKind::InvalidData);
+    let own = address(socket::peer_name(file)?)?;
+    let asked = address(socket::own_name(file)?)?;
+    let table = known.tcp().map_err(io::Error::other)?;
+    let mut waiter = Waiter { client: table.peer(asked, own), own, asked, sent: Vec::new(), urgent: None };
+    // Reading stops where the urgent byte is, and goes on with it.
+    socket::set_option(file, libc::SOL_SOCKET, libc::SO_OOBINLINE, 1)?;
+    let mut room = vec![0; MOST];
+    loop {
+        if socket::at_mark(file)? {
+            waiter.urgent = u32::try_from(waiter.sent.len()).ok();
+        }
+        match descriptor::read(file, &mut room) {
+            Ok(0) => return Ok(waiter),
+            Ok(n) => waiter.sent.extend(&room[..n]),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(waiter),
+            Err(e) => return Err(e),
+        }
+    }
+}
+
+/// Has the client, or the accepted socket in its place, ask again and send the same.
+fn put_back(waiter: &Waiter, accepted: &OwnedFd, client: Option<&Look>) -> io::Result<()> {
+    let accepted = accepted.as_fd();
+    let Some(client) = client else {
+        socket::disconnect(accepted)?;
+        ask_again(accepted, &waiter.own.bytes(), &waiter.asked.bytes(), waiter)?;
+        return socket::shut(accepted, libc::SHUT_WR);
+    };
+    let fd = client.file.as_fd();
+    // As the client's own family writes them.
+    let (own, asked) = (socket::own_name(fd)?, socket::peer_name(fd)?);
+    let info = Info::of(fd)?;
+    let reads_no_more = info.reads_no_more(fd);
+    let flags = descriptor::fcntl(fd, libc::F_GETFL, 0)?;
+    let reuse = socket::option(fd, libc::SOL_SOCKET, libc::SO_REUSEADDR)?;
+    socket::disconnect(accepted)?;
+    socket::disconnect(fd)?;
+    descriptor::fcntl(fd, libc::F_SETFL, flags | libc::O_NONBLOCK)?;
+    let asked = ask_again(fd, &own, &asked, waiter);
+    socket::set_option(fd, libc::SOL_SOCKET, libc::SO_REUSEADDR, reuse)?;
+    descriptor::fcntl(fd, libc::F_SETFL, flags)?;
+    asked?;
+    for (how, wanted) in [(libc::SHUT_RD, reads_no_more), (libc::SHUT_WR, info.has_ended())] {
+        if wanted {
+            socket::shut(fd, how)?;
+        }
+    }
+    Ok(())
+}
+
+fn ask_again(fd: BorrowedFd<'_>, own: &[u8], asked: &[u8], waiter: &Waiter) -> io::Result<()> {
+    // That it was broken off is nobody's business.
+    socket::option(fd, libc::SOL_SOCKET, libc::SO_ERROR)?;
+    socket::set_option(fd, libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
+    match socket::bind(fd, own) {
+        // The program bound it itself: it has kept its port.
+        Err(e) if e.raw_os_error() == Some(libc::EINVAL) => {}
+        other => other?,
+    }
+    match socket::connect(fd, asked) {
+        Err(e) if e.raw_os_error() == Some(libc::EINPROGRESS) => await_open(fd)?,
+        other => other?,
+    }
+    for (bytes, flags) in waiter.pieces() {
+        socket::send_all(fd, bytes, flags)?;
+    }
+    Ok(())
+}
+
+fn await_open(fd: BorrowedFd<'_>) -> io::Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    while Info::of(fd)?.is_opening() {
+        if Instant::now() > deadline {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        std::thread::sleep(Duration::from_micros(100));
+    }
+    match socket::option(fd, libc::SOL_SOCKET, libc::SO_ERROR)? {
+        0 => Ok(()),
+        error => Err(io::Error::from_raw_os_error(error)),
+    }
+}
