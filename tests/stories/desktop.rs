@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use roam_tests::harness::guard::LabGuard;
 use roam_tests::harness::wait::{self, Limit};
 
@@ -13,6 +13,15 @@ use crate::reader::Seen;
 
 /// Seconds that a window or a picture may take to come.
 const PATIENCE: u64 = 20;
+
+/// What a window looks like.
+#[derive(Debug, PartialEq)]
+pub struct Looks {
+    /// Its width and height.
+    pub size: (i32, i32),
+    /// What is on the screen of it.
+    pub pixels: Vec<[u8; 3]>,
+}
 
 /// The screen of one machine.
 #[derive(Debug, Clone, Copy)]
@@ -99,7 +108,7 @@ impl<'a> Screen<'a> {
         let said = self.step(&argv)?;
         let (place, name) = said.split_once('\n').context("a place and a name")?;
         let numbers: Vec<i32> = place.split(' ').map(str::parse).collect::<Result<_, _>>()?;
-        let [left, top, width, height] = numbers[..] else { anyhow::bail!("no place: {place}") };
+        let [left, top, width, height] = numbers[..] else { bail!("no place: {place}") };
         Ok(Seen { name: name.trim_end_matches('\n').to_owned(), place: (left, top, width, height) })
     }
 
@@ -128,25 +137,28 @@ impl<'a> Screen<'a> {
         Ok(())
     }
 
-    /// What a window looks like, once the picture rests: its size, and its pixels.
-    pub fn looks(&self, title: &str) -> Result<(u32, u32, Vec<u8>)> {
+    /// What a window looks like, once the picture rests.
+    pub fn looks(&self, title: &str) -> Result<Looks> {
         let window = self.window(title)?;
-        let said = self.xdotool(&["getwindowgeometry", "--shell", &window])?;
-        let number = |name: &str| -> Result<u32> {
-            let line = said.lines().find_map(|line| line.strip_prefix(name));
-            line.context("a geometry")?.parse().context("a window on the screen")
-        };
-        let (x, y, width, height) = (number("X=")?, number("Y=")?, number("WIDTH=")?, number("HEIGHT=")?);
+        // Not xdotool's, which counts the frame twice.
+        let said = self.step(&["place", &window])?;
+        let numbers: Vec<i32> = said.split_whitespace().map(str::parse).collect::<Result<_, _>>()?;
+        let [x, y, width, height] = numbers[..] else { bail!("no place: {said}") };
         let file = self.lab.folder().path().join("looks.png");
         self.shot(&file)?;
         let mut picture = png::Decoder::new(BufReader::new(File::open(&file)?)).read_info()?;
         let mut bytes = vec![0; picture.output_buffer_size().context("a picture has a size")?];
         let frame = picture.next_frame(&mut bytes)?;
-        ensure!(x + width <= frame.width && y + height <= frame.height, "{title:?} is not all on the screen");
-        let pixel = frame.line_size / frame.width as usize;
-        let rows = bytes.chunks_exact(frame.line_size).skip(y as usize).take(height as usize);
-        let part = x as usize * pixel..(x + width) as usize * pixel;
-        Ok((width, height, rows.flat_map(|row| &row[part.clone()]).copied().collect()))
+        ensure!(frame.color_type == png::ColorType::Rgb, "not a picture of this screen");
+        let on_screen = |from: i32, length: i32, most: u32| {
+            let at =
+                |place: i32| place.clamp(0, i32::try_from(most).unwrap_or(i32::MAX)).unsigned_abs() as usize;
+            at(from)..at(from + length)
+        };
+        let (across, down) = (on_screen(x, width, frame.width), on_screen(y, height, frame.height));
+        let rows = bytes.chunks_exact(frame.line_size).skip(down.start).take(down.len());
+        let pixels = rows.flat_map(|row| row.as_chunks().0[across.clone()].iter().copied()).collect();
+        Ok(Looks { size: (width, height), pixels })
     }
 
     /// Waits for a window whose title matches, and returns its number.

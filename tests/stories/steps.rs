@@ -73,6 +73,11 @@ pub enum Step {
         /// The words.
         words: String,
     },
+    /// Print where a window is, without its frame, and how large.
+    Place {
+        /// Its number.
+        window: u32,
+    },
     /// Wait until a panel shows an icon in its tray.
     Tray,
     /// Call and print what is answered.
@@ -177,6 +182,10 @@ fn attempt(step: &Step) -> Result<()> {
             println!("{left} {top} {width} {height}\n{}", seen.name);
         }
         Step::Front { words } => roam_tests::lab::screen::wait_for_front(words, Duration::from_secs(20))?,
+        Step::Place { window } => {
+            let (left, top, width, height) = roam_tests::lab::screen::place(*window)?;
+            println!("{left} {top} {width} {height}");
+        }
         Step::Tray => crate::reader::wait_for_tray(Duration::from_secs(20))?,
         Step::Call { address } => {
             let mut answer = String::new();

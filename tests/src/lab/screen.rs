@@ -213,6 +213,15 @@ pub fn wait_for_front(words: &str, limit: Duration) -> Result<()> {
     }
 }
 
+/// Where a window is on the screen, without its frame, and how large: left, top, width, height.
+pub fn place(window: u32) -> Result<(i16, i16, u16, u16)> {
+    let (connection, screen) = x11rb::connect(None).context("the X server can't be reached")?;
+    let root = connection.setup().roots[screen].root;
+    let size = connection.get_geometry(window)?.reply()?;
+    let corner = connection.translate_coordinates(window, root, 0, 0)?.reply()?;
+    Ok((corner.dst_x, corner.dst_y, size.width, size.height))
+}
+
 #[cfg(test)]
 mod tests {
     use super::authority;

@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use self::figures::Figures;
 use self::list::{App, Proof, apps};
-use crate::desktop::{Key, Screen};
+use crate::desktop::{Key, Looks, Screen};
 use crate::kinds::roam;
 
 /// Runs all apps, or those named.
@@ -39,6 +39,7 @@ fn run(only: &[String], report: &mut Report) -> Result<()> {
     fs::write(folder.join("two-processes.py"), include_str!("two-processes.py"))?;
     fs::write(folder.join("Swing.java"), include_str!("Swing.java"))?;
     fs::write(folder.join("browser.py"), include_str!("browser.py"))?;
+    fs::write(folder.join("nginx.sh"), include_str!("nginx.sh"))?;
     let mut figures = Vec::new();
     for app in apps().filter(|app| only.is_empty() || only.iter().any(|name| *name == app.name)) {
         let result = Ride { lab: &lab, app, folder: &folder, pictures: &pictures }.whole();
@@ -103,6 +104,7 @@ impl Ride<'_> {
         let (source, target) = (Screen::of(self.lab, from), Screen::of(self.lab, to));
         self.press(&source, app.held, number)?;
         let open = app.open.map(|title| source.looks(title).map(|looks| (title, looks))).transpose()?;
+        let looked = matches!(app.proof, Proof::Picture).then(|| self.looks(&source)).transpose()?;
         let downtime = self.send(to)?;
         if number == 1 && matches!(app.proof, Proof::Job(_)) {
             ensure!(!self.folder.join(app.name).exists(), "the job had ended before the first move was over");
@@ -113,6 +115,9 @@ impl Ride<'_> {
         // It came without the keyboard, since nobody asked for it at that screen. Not by a click, which would
         // close an open menu.
         target.focus(&self.title())?;
+        if let Some(looked) = looked {
+            self.comes_to_look(&target, &looked).with_context(|| format!("on {to}"))?;
+        }
         self.answer(&target, number).with_context(|| format!("on {to}"))?;
         Ok(downtime)
     }
@@ -159,13 +164,40 @@ impl Ride<'_> {
         done["downtime_ms"].as_f64().context("a downtime")
     }
 
+    /// What its window looks like when the pointer is elsewhere.
+    fn looks(&self, screen: &Screen<'_>) -> Result<Looks> {
+        screen.pointer_away()?;
+        screen.looks(&self.title())
+    }
+
+    /// Waits until its window looks as it did, but for one pixel in fifty: cursors blink, scroll bars fade, hints go.
+    fn comes_to_look(&self, screen: &Screen<'_>, looked: &Looks) -> Result<()> {
+        let limit = Limit::seconds(20);
+        loop {
+            let looks = self.looks(screen)?;
+            let differ = looks.pixels.iter().zip(&looked.pixels).filter(|(one, other)| one != other).count();
+            if looks.size == looked.size && differ * 50 < looked.pixels.len() {
+                return Ok(());
+            }
+            limit.left("it looks as it did before the move").with_context(|| {
+                let all = looked.pixels.len();
+                format!("{:?} is {:?}, {differ} of {all} pixels differ", looked.size, looks.size)
+            })?;
+        }
+    }
+
+    /// What a proof's texts say after so many moves.
+    fn wanted(first: &str, each: &str, number: usize) -> String {
+        let moves = (1..=number).map(|number| each.replace('#', &number.to_string()));
+        format!("{first}{}", moves.collect::<String>())
+    }
+
     fn answer(&self, screen: &Screen<'_>, number: usize) -> Result<()> {
         let app = self.app;
         match app.proof {
             Proof::File(first, each) => {
                 self.press(screen, app.after, number)?;
-                let moves = (1..=number).map(|number| each.replace('#', &number.to_string()));
-                let wanted = format!("{first}{}", moves.collect::<String>());
+                let wanted = Self::wanted(first, each, number);
                 let file = self.folder.join(app.name);
                 // Some editors end the last line, some do not.
                 wait::for_content(&file, Limit::seconds(30), |text| text.trim_end() == wanted.trim_end())
@@ -173,6 +205,22 @@ impl Ride<'_> {
                         let holds = fs::read_to_string(&file).unwrap_or_default();
                         format!("{} holds {holds:?}, not {wanted:?}", file.display())
                     })
+            }
+            Proof::Copied(first, each) => {
+                self.press(screen, app.after, number)?;
+                let wanted = Self::wanted(first, each, number);
+                let limit = Limit::seconds(30);
+                let paste = ["exec", app.name, "--", "xclip", "-o", "-selection", "clipboard"];
+                loop {
+                    // It fails while nobody has copied anything.
+                    let pasted = roam(self.lab, &paste).unwrap_or_default();
+                    if pasted.trim_end() == wanted.trim_end() {
+                        return Ok(());
+                    }
+                    limit
+                        .left("its text comes")
+                        .with_context(|| format!("it copied {pasted:?}, not {wanted:?}"))?;
+                }
             }
             Proof::Picture => {
                 let picture = |name: &str| self.lab.folder().path().join(format!("{}-{name}.png", app.name));

@@ -3,6 +3,14 @@
 use super::{APP, App, Proof, RETURN};
 use crate::desktop::Key::{Named, Text};
 
+/// Makes a minute's film with a tone and shows it, over and over.
+macro_rules! film {
+    () => {
+        "ffmpeg -loglevel error -f lavfi -i testsrc2=size=qvga:duration=60 -f lavfi -i sine=duration=60 -c:v mpeg4 \
+         /tmp/film.mkv && exec mpv --ao=null --vo=x11 --loop=inf --osd-level=0 --osc=no /tmp/film.mkv"
+    };
+}
+
 pub(super) const APPS: &[App] = &[
     App {
         name: "two-processes",
@@ -58,17 +66,31 @@ pub(super) const APPS: &[App] = &[
         name: "writer",
         command: &["soffice", "--nologo", "--norestore", "--writer"],
         title: "Writer",
-        after: &[Text("unsaved #")],
-        proof: Proof::Picture,
+        before: &[Text("Unsaved")],
+        // A new line, which is undone at the other machine.
+        held: &[Named("ctrl+End"), RETURN],
+        after: &[Named("ctrl+z"), Text(" #"), Named("ctrl+a"), Named("ctrl+c")],
+        proof: Proof::Copied("Unsaved", " #"),
         ..APP
     },
     App {
         name: "calc",
         command: &["soffice", "--nologo", "--norestore", "--calc"],
         title: "Calc",
-        before: &[Text("41"), RETURN],
-        after: &[Text("=A1+#"), RETURN],
-        proof: Proof::Picture,
+        before: &[Text("41"), RETURN, Text("42"), RETURN],
+        // A cell, which is emptied again at the other machine.
+        held: &[Named("ctrl+Home"), Named("ctrl+Down"), Named("Down"), Text("undone"), RETURN],
+        after: &[
+            Named("ctrl+z"),
+            Named("ctrl+Home"),
+            Named("ctrl+Down"),
+            Named("Down"),
+            Text("=A1&\" #\""),
+            RETURN,
+            Named("ctrl+a"),
+            Named("ctrl+c"),
+        ],
+        proof: Proof::Copied("41\n42", "\n41 #"),
         ..APP
     },
     App {
@@ -149,6 +171,51 @@ pub(super) const APPS: &[App] = &[
         before: &[Text("unsaved")],
         after: &[Text(" #"), RETURN],
         proof: Proof::File("unsaved", " #"),
+        ..APP
+    },
+    App {
+        // A film, playing.
+        name: "mpv",
+        command: &["sh", "-c", film!()],
+        ..APP
+    },
+    App {
+        // And paused; each step is five seconds.
+        name: "mpv-paused",
+        command: &["sh", "-c", concat!(film!(), " --pause")],
+        before: &[Named("space"), Named("space")],
+        after: &[Named("Right")],
+        proof: Proof::Picture,
+        ..APP
+    },
+    App {
+        name: "hexchat",
+        command: &[
+            "sh",
+            "-c",
+            "mkdir /tmp/chat; echo gui_slist_skip = 1 >/tmp/chat/hexchat.conf; exec hexchat -d /tmp/chat -a",
+        ],
+        before: &[Text("/echo unsaved"), RETURN],
+        after: &[Text("/echo #"), RETURN],
+        proof: Proof::Picture,
+        ..APP
+    },
+    App {
+        // The board and the engine are two processes. A move of each, then the board is turned.
+        name: "xboard",
+        command: &[
+            "/usr/games/xboard",
+            "-fcp",
+            "/usr/games/gnuchess -x",
+            "-size",
+            "small",
+            "-clockMode",
+            "false",
+        ],
+        title: "^(xboard|.* vs)",
+        before: &[Text("e2e4"), RETURN],
+        after: &[Named("F2")],
+        proof: Proof::Picture,
         ..APP
     },
     App {

@@ -13,7 +13,9 @@ pub enum Proof {
     File(&'static str, &'static str),
     /// This shell command is at work during the first move, and prints what it prints undisturbed.
     Job(&'static str),
-    /// The picture has changed.
+    /// The app copied this to the clipboard: it begins with the first, and each move so far has added the second.
+    Copied(&'static str, &'static str),
+    /// It came as it had looked, and then the picture has changed.
     Picture,
     /// The picture changes by itself.
     Moving,

@@ -169,9 +169,40 @@ pub(super) const APPS: &[App] = &[
         ..APP
     },
     App {
+        // One connection all the way: the server says how many requests it has had.
+        name: "nginx",
+        command: &["xterm"],
+        before: &[Text(". apps/nginx.sh"), RETURN],
+        after: &[Text("ask apps/nginx"), RETURN],
+        proof: Proof::File("", "request #\n"),
+        ..APP
+    },
+    App {
+        // Letters that are read and marked, none of which is in the file yet.
+        name: "mutt",
+        command: &[
+            "sh",
+            "-c",
+            "for i in 1 2 3 4 5; do printf 'From a@b Thu Jan  1 00:00:0%d 1970\nFrom: a@b\nSubject: letter %d\n\nbody\n\n' \
+             $i $i; done >/tmp/box; exec xterm -e mutt -n -F /dev/null -e 'set folder=/tmp' -f /tmp/box",
+        ],
+        after: &[Text("d")],
+        proof: Proof::Picture,
+        ..APP
+    },
+    App {
         name: "make",
         command: &["xterm"],
         proof: Proof::Job("make -j4 -sC $SOURCES OUT=/tmp/made && sha256sum /tmp/made/*"),
+        ..APP
+    },
+    App {
+        name: "rustc",
+        command: &["xterm"],
+        proof: Proof::Job(
+            "for i in $(seq 6000); do echo \"pub fn f$i(x: u64) -> u64 { (x ^ $i).rotate_left($i % 64) * 7 + $i }\"; done >/tmp/f.rs; \
+             /usr/bin/rustc -O --crate-type lib --emit asm -o /tmp/f.s /tmp/f.rs && sha256sum /tmp/f.s",
+        ),
         ..APP
     },
     App {
