@@ -15,10 +15,12 @@ use roam_sys::runs::Run;
 use crate::error::{Error, passes};
 use crate::freeze::{Frozen, FrozenProcess, room};
 use crate::image::{Clocks, Image};
+use crate::kinds::aio;
 use crate::kinds::descriptors::{self, Holder};
 use crate::kinds::filters;
 use crate::kinds::folders::{self, Folders};
 use crate::kinds::ipc;
+use crate::kinds::leases::Leased;
 use crate::kinds::locks::{self, Place};
 use crate::kinds::memory;
 use crate::kinds::memory_send::{Access, Sender};
@@ -245,7 +247,7 @@ impl Frozen {
         if !refusals.is_empty() {
             return Err(Error::Refused(refusals));
         }
-        let private = private_files::capture(pod, objects)?;
+        let private = private_files::capture(pod, &Leased::of(&holders)?, objects)?;
         let (ipc, unattached, helper) = match self.living().find(|p| finder.places(p.node.pid).ipc == 0) {
             Some(first) => {
                 let _raised = Raised::take(first.host, &[libc::RLIMIT_NOFILE]);
@@ -280,6 +282,7 @@ impl Frozen {
         self.locks = locks::all(&descriptors);
         for process in &mut processes {
             self.ask_of_stop(process)?;
+            self.take_rings(process, &layout)?;
         }
         self.objects = std::mem::take(objects);
         self.views = views;
@@ -293,6 +296,16 @@ impl Frozen {
         let finder = Finder::of(pod, self.processes.iter())?;
         let inside = finder.look_inside(pod, false)?;
         Ok((finder, inside))
+    }
+
+    /// Its contexts of asynchronous I/O, which it takes part in itself.
+    fn take_rings(&self, process: &mut ProcessState, layout: &Layout) -> Result<(), Error> {
+        let frozen = self.living().find(|p| p.node.pid == process.pid);
+        let layout = layout.processes.iter().find(|p| p.node.pid == process.pid);
+        if let Some((frozen, layout)) = frozen.zip(layout) {
+            process.rings = aio::capture(frozen, layout)?;
+        }
+        Ok(())
     }
 
     /// Whether the parent of a stopped process has been told, which only it can ask.
@@ -377,9 +390,16 @@ impl Frozen {
                 let (rets, done) = ask_alone(process, |batch| -> Vec<RetOf> {
                     some.iter().map(|place| place.held.set(take, place.number, batch)).collect()
                 })?;
-                left.extend(
-                    some.iter().zip(rets).filter(|(_, ret)| done.ret(*ret) < 0).map(|(p, _)| (*p).clone()),
-                );
+                let failed =
+                    some.iter().zip(rets).filter(|(_, ret)| done.ret(*ret) < 0).map(|(place, _)| *place);
+                let (leases, locks): (Vec<&Place>, Vec<&Place>) =
+                    failed.partition(|place| place.held.is_lease());
+                left.extend(locks.into_iter().cloned());
+                if take && !leases.is_empty() {
+                    ask_alone(process, |batch| {
+                        leases.iter().for_each(|place| locks::tell_lost(place, batch));
+                    })?;
+                }
             }
         }
         Ok(left)

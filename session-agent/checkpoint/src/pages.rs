@@ -56,6 +56,8 @@ pub enum Backing {
     },
     /// What was the source kernel's vdso; jumps to the target's own are put there.
     Jumps,
+    /// A ring of asynchronous I/O, which comes with its process.
+    Ring,
 }
 
 /// One mapping of a process.
@@ -83,7 +85,7 @@ impl Mapping {
         match &self.backing {
             Backing::File { file, offset } => Backing::File { file: *file, offset: offset + by },
             Backing::Object { object, offset } => Backing::Object { object: *object, offset: offset + by },
-            same @ (Backing::Anonymous | Backing::Jumps) => same.clone(),
+            same @ (Backing::Anonymous | Backing::Jumps | Backing::Ring) => same.clone(),
         }
     }
 }

@@ -265,7 +265,7 @@ fn statfs(fd: BorrowedFd<'_>) -> io::Result<libc::statfs> {
 /// # Errors
 /// As the call. Commands that take a pointer are refused with EINVAL.
 pub fn fcntl(fd: BorrowedFd<'_>, command: i32, argument: i32) -> io::Result<i32> {
-    const PLAIN: [i32; 9] = [
+    const PLAIN: [i32; 11] = [
         libc::F_GETFD,
         libc::F_GETFL,
         libc::F_SETFL,
@@ -275,6 +275,8 @@ pub fn fcntl(fd: BorrowedFd<'_>, command: i32, argument: i32) -> io::Result<i32>
         libc::F_ADD_SEALS,
         libc::F_GETOWN,
         F_GETSIG,
+        libc::F_SETLEASE,
+        libc::F_GETLEASE,
     ];
     if !PLAIN.contains(&command) {
         return Err(io::Error::from_raw_os_error(libc::EINVAL));

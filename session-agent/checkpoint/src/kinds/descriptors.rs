@@ -176,8 +176,11 @@ pub fn capture(
     for (entries, holder) in at.known.tables.iter().zip(holders) {
         let mut of_process: Vec<(i32, Held)> = Vec::new();
         for entry in entries {
-            for held in entry.locks.iter().filter_map(|l| Held::of(l).ok()) {
-                let of_file = &mut files[entry.file.0 as usize].locks;
+            for mut held in entry.locks.iter().filter_map(|l| Held::of(l).ok()) {
+                let OpenFile { owner, locks: of_file, .. } = &mut files[entry.file.0 as usize];
+                if let Owner::Lease { signal } = &mut held.owner {
+                    *signal = owner.map_or(0, |owner| owner.signal);
+                }
                 let same_file = |(number, known): &(i32, Held)| {
                     *known == held && entries.iter().any(|e| e.number == *number && e.file == entry.file)
                 };
@@ -185,7 +188,9 @@ pub fn capture(
                     Owner::Process if !of_process.iter().any(same_file) => {
                         of_process.push((entry.number, held));
                     }
-                    Owner::Flock | Owner::OpenFile if !of_file.contains(&held) => of_file.push(held),
+                    Owner::Flock | Owner::OpenFile | Owner::Lease { .. } if !of_file.contains(&held) => {
+                        of_file.push(held)
+                    }
                     _ => {}
                 }
             }

@@ -22,6 +22,7 @@ use roam_sys::runs::{Run, push};
 
 use crate::content::{self, Content, MapsName};
 use crate::error::Error;
+use crate::kinds::aio;
 use crate::kinds::mapped_file::{self, Source};
 use crate::kinds::memory_file;
 use crate::kinds::memory_traits::Traits;
@@ -223,11 +224,8 @@ impl<'a> Builder<'a> {
                 // little is known to make them.
                 let Some(object) = self.objects.find(sysv::DEVICE, area.inode) else { return Ok(None) };
                 return Ok(Some(Backing::Object { object, offset: area.offset }));
-            } else if path == b"/[aio]" {
-                return Err(no(
-                    "it is a context of asynchronous I/O (io_setup), and the kernel does not say what is under way in it",
-                    "Start the program without native asynchronous I/O.",
-                ));
+            } else if aio::is_ring(path) {
+                return if area.offset == 0 { Ok(Some(Backing::Ring)) } else { Err(aio::cut()) };
             } else if path.starts_with(b"/[") || path.starts_with(b"[") {
                 return Err(no(
                     "this kind of memory can't be carried yet",

@@ -432,6 +432,12 @@ fn own_of(view: &View) -> Result<Vec<Run>, Error> {
 fn data_of(file: &OwnedFd, size: u64) -> io::Result<(File, Vec<Run>)> {
     let all = Run { start: 0, end: size.next_multiple_of(PAGE) };
     let whole = || Ok((File::from(file.try_clone()?), vec![all]));
+    // Who opened it again would break the program's lease on it.
+    if roam_sys::descriptor::fcntl(file.as_fd(), libc::F_GETLEASE, 0)
+        .is_ok_and(|lease| lease == libc::F_WRLCK)
+    {
+        return whole();
+    }
     // Looking for holes moves the position, which is the program's in a duplicate of its descriptor.
     let Ok(own) = roam_sys::descriptor::reopen(file.as_fd(), libc::O_RDONLY) else { return whole() };
     let own = File::from(own);

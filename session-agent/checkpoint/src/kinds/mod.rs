@@ -1,5 +1,7 @@
 //! One file per kernel object: its state, how it is captured, how it is made anew, its tests.
 
+pub mod aio;
+mod aio_turn;
 mod build;
 pub mod capabilities;
 mod clock;
@@ -20,6 +22,7 @@ pub mod inet;
 pub mod inotify;
 pub mod ipc;
 pub mod kernel_file;
+pub mod leases;
 pub mod locks;
 mod mapped_file;
 pub mod memory;

@@ -19,6 +19,7 @@ use roam_sys::batch::{Batch, Data, RetOf};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
+use crate::kinds::leases::Leased;
 use crate::kinds::memory::in_root;
 use crate::objects::{Object, ObjectId, ObjectKind, Objects};
 use crate::pod::Pod;
@@ -83,13 +84,13 @@ pub fn folders(pod: &dyn Pod) -> Result<Vec<PathBuf>, Error> {
 ///
 /// # Errors
 /// If a file can't be read.
-pub fn capture(pod: &dyn Pod, objects: &mut Objects) -> Result<Vec<PrivateFile>, Error> {
+pub fn capture(pod: &dyn Pod, leased: &Leased, objects: &mut Objects) -> Result<Vec<PrivateFile>, Error> {
     let mut found = Vec::new();
     let root = pod.root();
     for folder in folders(pod)? {
         let outside = in_root(&root, folder.as_os_str().as_bytes());
         fs::metadata(&outside)
-            .and_then(|meta| walk(&outside, &folder, meta.dev(), objects, &mut found))
+            .and_then(|meta| walk(&outside, &folder, meta.dev(), (leased, objects), &mut found))
             .map_err(|e| Error::system(format!("reading the session's files in {}", folder.display()), e))?;
     }
     Ok(found)
@@ -144,7 +145,7 @@ fn walk(
     outside: &Path,
     inside: &Path,
     device: u64,
-    objects: &mut Objects,
+    (leased, objects): (&Leased, &mut Objects),
     found: &mut Vec<PrivateFile>,
 ) -> io::Result<()> {
     for entry in fs::read_dir(outside)? {
@@ -156,7 +157,7 @@ fn walk(
         let path = inside.join(entry.file_name());
         let outside = entry.path();
         let open = Opened::take(&outside, &meta)?;
-        let added = add(&outside, &path, &meta, objects, found);
+        let added = add(&outside, &path, &meta, (leased, objects), found);
         open.give_back()?;
         added?;
     }
@@ -167,7 +168,7 @@ fn add(
     outside: &Path,
     path: &Path,
     meta: &fs::Metadata,
-    objects: &mut Objects,
+    (leased, objects): (&Leased, &mut Objects),
     found: &mut Vec<PrivateFile>,
 ) -> io::Result<()> {
     use std::os::unix::fs::OpenOptionsExt;
@@ -179,7 +180,10 @@ fn add(
     } else if kind.is_fifo() {
         What::Fifo
     } else if kind.is_file() {
-        let file = fs::File::options().read(true).custom_flags(libc::O_NOATIME).open(outside)?;
+        let file = match leased.file(meta.dev(), meta.ino())? {
+            Some(file) => file,
+            None => fs::File::options().read(true).custom_flags(libc::O_NOATIME).open(outside)?,
+        };
         let object = Object {
             kind: ObjectKind::Private { path: path.as_os_str().as_bytes().to_vec() },
             size: meta.len(),
@@ -198,7 +202,7 @@ fn add(
         what,
     });
     if is_folder {
-        walk(outside, path, meta.dev(), objects, found)?;
+        walk(outside, path, meta.dev(), (leased, objects), found)?;
     }
     Ok(())
 }

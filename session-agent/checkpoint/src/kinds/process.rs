@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::freeze::FrozenProcess;
+use crate::kinds::aio::Ring;
 use crate::kinds::folders::{Folders, StandIns};
 use crate::kinds::memory_settings::MemorySettings;
 use crate::kinds::namespaces::Places;
@@ -47,6 +48,8 @@ pub struct ProcessState {
     pub timers: Timers,
     /// What it asked for on its memory as a whole.
     pub memory: MemorySettings,
+    /// Its contexts of asynchronous I/O.
+    pub rings: Vec<Ring>,
     /// What it runs.
     pub program: Program,
     /// Its root and its working directory.
@@ -203,6 +206,7 @@ pub fn capture(
             .map_err(|e| io("pending signals", e))?,
         timers: timers::answers(&asked.timers, done),
         memory,
+        rings: Vec::new(),
         program: Program {
             executable: find_executable(executable, mm.start_code, layout),
             addresses: [

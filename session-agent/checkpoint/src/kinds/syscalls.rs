@@ -8,8 +8,8 @@
 //! - -516 (ERESTART_RESTARTBLOCK): poll, nanosleep, relative futex waits. What remains of the time-out is
 //!   kept by the source's kernel out of reach. The time already waited is known from the
 //!   scheduler ([`observe`]), so the call is made again with the rest.
-//! - A few calls give up with EINTR for a mere stop (signal(7)): epoll_wait, semop, sigtimedwait. They
-//!   are made again too, also when the session only thaws.
+//! - A few calls give up with EINTR for a mere stop (signal(7)): epoll_wait, semop, sigtimedwait, io_getevents.
+//!   They are made again too, also when the session only thaws.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -119,6 +119,7 @@ pub fn undo_spurious_eintr(registers: &mut Registers) -> bool {
                 | libc::SYS_semop
                 | libc::SYS_semtimedop
                 | libc::SYS_rt_sigtimedwait
+                | libc::SYS_io_getevents
         );
     if spurious {
         registers.rax = ERESTARTNOHAND as u64;
@@ -138,6 +139,7 @@ pub fn has_relative_timeout(registers: &Registers) -> bool {
                 | libc::SYS_epoll_pwait2
                 | libc::SYS_semtimedop
                 | libc::SYS_rt_sigtimedwait
+                | libc::SYS_io_getevents
         ),
         _ => false,
     }
@@ -178,6 +180,7 @@ pub fn prepare(registers: &mut Registers, waited: i64, read: impl FnOnce(u64) ->
         libc::SYS_nanosleep => timespec(&mut registers.rdi),
         libc::SYS_clock_nanosleep => timespec(&mut registers.rdx),
         libc::SYS_epoll_pwait2 | libc::SYS_semtimedop => timespec(&mut registers.r10),
+        libc::SYS_io_getevents => timespec(&mut registers.r8),
         libc::SYS_rt_sigtimedwait => timespec(&mut registers.rdx),
         libc::SYS_futex => {
             const WAIT: u64 = 0;

@@ -12,6 +12,7 @@ use roam_sys::ptrace::{Registers, Stop, Tracee, registers_from_words};
 use super::{Made, Restorer, Stub};
 use crate::error::Error;
 use crate::image::Image;
+use crate::kinds::aio;
 use crate::kinds::capabilities;
 use crate::kinds::filters::{self, Filter, Step};
 use crate::kinds::folders::StandIns;
@@ -117,6 +118,10 @@ impl Restorer {
         };
         let inside = building.iter().filter(elsewhere);
         self.networks = inside.map(|one| (one.state.pid, one.state.namespaces.net)).collect();
+        // Whoever opens a file breaks the leases that the source has on it.
+        if locks::any_lease(&image.descriptors) {
+            ask_for_locks()?;
+        }
         descriptors::restore(&image.descriptors, &mut self, &slots, pod, externals)?;
         let stand_ins = self.make_folders(image, pod)?;
         for one in &mut building {
@@ -147,6 +152,7 @@ impl Restorer {
             one.finish_calls(image)?;
         }
         self.delete_folders(&stand_ins)?;
+        self.close_shared_table()?;
         self.take_locks(image, ask_for_locks)?;
         let mut threads = Vec::new();
         for one in &building {
@@ -162,12 +168,23 @@ impl Restorer {
         Ok(Prepared { restorer: self, threads })
     }
 
+    /// What was open for the restore only would be somebody who has the file open besides the owner of a lease.
+    fn close_shared_table(&mut self) -> Result<(), Error> {
+        self.objects.clear();
+        self.channel = None;
+        let mut batch = Batch::new();
+        batch.must("closing descriptors", libc::SYS_close_range, &[0.into(), u32::MAX.into(), 0.into()]);
+        self.run_in_holder(&batch).map(drop)
+    }
+
     fn take_locks(&mut self, image: &Image, ask: &mut dyn FnMut() -> Result<(), Error>) -> Result<(), Error> {
         let mut left = self.try_locks(locks::all(&image.descriptors))?;
         if left.is_empty() {
             return Ok(());
         }
-        ask()?;
+        if !locks::any_lease(&image.descriptors) {
+            ask()?;
+        }
         // On a file server it may take a moment until everyone knows.
         let deadline = Instant::now() + LOCK_PATIENCE;
         loop {
@@ -188,7 +205,14 @@ impl Restorer {
         for place in places {
             let mut batch = Batch::new();
             let ret = place.held.set(true, place.number, &mut batch);
-            if self.stub(place.pid)?.run(&batch)?.ret(ret) < 0 {
+            if self.stub(place.pid)?.run(&batch)?.ret(ret) >= 0 {
+                continue;
+            }
+            if place.held.is_lease() {
+                let mut batch = Batch::new();
+                locks::tell_lost(&place, &mut batch);
+                self.stub(place.pid)?.run(&batch)?;
+            } else {
                 left.push(place);
             }
         }
@@ -351,6 +375,8 @@ impl Building<'_> {
         let mut batch = Batch::new();
         memory_settings::restore_keys(&self.state.memory, &mut batch);
         memory_settings::restore_guards(&self.state.memory, &mut batch);
+        let name = &self.state.threads[0].name;
+        aio::restore(&self.state.rings, &self.layout.mappings, name, &mut self.stub)?;
         memory_traits::restore(&self.layout.mappings, &mut batch);
         if batch.is_empty() { Ok(()) } else { self.stub.run(&batch).map(drop) }
     }

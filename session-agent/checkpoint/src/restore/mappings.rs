@@ -69,11 +69,13 @@ impl Restorer {
 
     fn map_one(&self, m: &Mapping, batch: &mut Batch) {
         let mut flags = libc::MAP_FIXED_NOREPLACE;
-        flags |= if m.shared { libc::MAP_SHARED } else { libc::MAP_PRIVATE };
+        // Of a ring only the place, until the kernel makes it.
+        let shared = m.shared && m.backing != Backing::Ring;
+        flags |= if shared { libc::MAP_SHARED } else { libc::MAP_PRIVATE };
         flags |= m.traits.map_flags();
         let prot = memory_traits::first_protection(m);
         let (fd, offset) = match m.backing {
-            Backing::Anonymous | Backing::Jumps => {
+            Backing::Anonymous | Backing::Jumps | Backing::Ring => {
                 flags |= libc::MAP_ANONYMOUS;
                 (-1, 0)
             }

@@ -52,7 +52,7 @@ pub fn validate(layout: &Layout) -> Result<(), String> {
                 Backing::Object { object, offset } => {
                     (object.0 as usize) < layout.objects.len() && offset % PAGE == 0
                 }
-                Backing::Anonymous | Backing::Jumps => true,
+                Backing::Anonymous | Backing::Jumps | Backing::Ring => true,
             };
             if !known {
                 return Err(format!("process {} maps something unknown at {:x}", process.node.pid, m.start));

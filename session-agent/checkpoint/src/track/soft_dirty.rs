@@ -145,7 +145,7 @@ fn noted(mappings: &[Mapping], marked: &[Run]) -> Vec<Run> {
                 let tables = if tables.start < tables.end { vec![tables] } else { Vec::new() };
                 runs::difference(&[whole], &tables).into_iter().for_each(|run| push(&mut noted, run));
             }
-            Backing::Object { .. } | Backing::Jumps => {}
+            Backing::Object { .. } | Backing::Jumps | Backing::Ring => {}
         }
     }
     noted

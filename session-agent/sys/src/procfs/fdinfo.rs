@@ -40,7 +40,11 @@ pub enum LockKind {
     Posix,
     /// fcntl F_OFD_SETLK: the open file.
     OpenFile,
-    /// Leases and whatever comes later.
+    /// fcntl F_SETLEASE: the open file.
+    Lease,
+    /// A lease that its owner has been asked to give up.
+    BreakingLease,
+    /// Whatever comes later.
     Other,
 }
 
@@ -172,13 +176,15 @@ fn inotify_watch(line: &str) -> Option<InotifyWatch> {
 /// `\t1: FLOCK  ADVISORY  WRITE 359 00:13:11691 0 EOF`
 fn lock(value: &str) -> Option<Lock> {
     let mut fields = value.split_whitespace().skip(1);
-    let kind = match fields.next()? {
-        "FLOCK" => LockKind::Flock,
-        "POSIX" => LockKind::Posix,
-        "OFDLCK" => LockKind::OpenFile,
+    let kind = match (fields.next()?, fields.next()?) {
+        ("FLOCK", _) => LockKind::Flock,
+        ("POSIX", _) => LockKind::Posix,
+        ("OFDLCK", _) => LockKind::OpenFile,
+        ("LEASE", "ACTIVE") => LockKind::Lease,
+        ("LEASE", _) => LockKind::BreakingLease,
         _ => LockKind::Other,
     };
-    let write = fields.nth(1)? == "WRITE";
+    let write = fields.next()? == "WRITE";
     let start = fields.nth(2)?.parse().ok()?;
     let end = fields.next()?;
     Some(Lock { kind, write, start, end: if end == "EOF" { None } else { Some(end.parse().ok()?) } })
@@ -229,14 +235,18 @@ mod tests {
     fn locks_are_told_apart() {
         let info = FdInfo::parse(
             "pos:\t0\nflags:\t02\nlock:\t1: FLOCK  ADVISORY  WRITE 359 00:13:11691 0 EOF\n\
-             lock:\t2: POSIX  ADVISORY  READ  359 00:13:11691 10 19\n",
+             lock:\t2: POSIX  ADVISORY  READ  359 00:13:11691 10 19\n\
+             lock:\t3: LEASE  ACTIVE    WRITE 359 00:13:11691 0 EOF\n\
+             lock:\t4: LEASE  BREAKING  UNLCK 359 00:13:11691 0 EOF\n",
         )
         .unwrap();
         assert_eq!(
             info.locks,
             [
                 Lock { kind: LockKind::Flock, write: true, start: 0, end: None },
-                Lock { kind: LockKind::Posix, write: false, start: 10, end: Some(19) }
+                Lock { kind: LockKind::Posix, write: false, start: 10, end: Some(19) },
+                Lock { kind: LockKind::Lease, write: true, start: 0, end: None },
+                Lock { kind: LockKind::BreakingLease, write: false, start: 0, end: None },
             ]
         );
     }
