@@ -24,7 +24,7 @@ int main(void) {
     MUST(pipe(go));
     pthread_t thread;
     pthread_create(&thread, NULL, parent, NULL);
-    expect_refusal("it does not stop");
+    expect_refusal("which it started by vfork");
     ready();
     write_all(go[1], "x", 1);
     pthread_join(thread, NULL);

@@ -6,11 +6,13 @@
 //!
 //! Refuses: threads that are debugged or not ours to trace, and what has not stopped by the attempt's end.
 
+use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::time::{Duration, Instant};
 
 use nix::unistd::Pid;
+use roam_sys::descriptor::{Shared, compare_shared};
 use roam_sys::procfs::{self, stat, status};
 use roam_sys::ptrace::{FOLLOW, Stop, Tracee};
 
@@ -61,9 +63,12 @@ pub(crate) fn wait_until_stoppable(pod: &dyn Pod) -> Result<(), Error> {
     }
     loop {
         deep.retain(|&(pid, tid, wait)| deep_wait(pid, tid) == Some(wait));
-        let Some(&(pid, ..)) = deep.first() else { return Ok(()) };
+        let Some(&(pid, tid, _)) = deep.first() else { return Ok(()) };
         if Instant::now() > deadline {
-            return Err(refuse(pid, DOES_NOT_STOP, TRY_AGAIN));
+            return Err(match vfork_child(pid, tid) {
+                Some(child) => refuse_vfork(pid, child),
+                None => refuse(pid, DOES_NOT_STOP, TRY_AGAIN),
+            });
         }
         std::thread::sleep(Duration::from_millis(5));
     }
@@ -75,8 +80,29 @@ fn deep_wait(pid: i32, tid: i32) -> Option<u64> {
     waits.then(|| status::read_thread(pid, tid).ok().map(|s| s.voluntary_switches))?
 }
 
-const DOES_NOT_STOP: &str =
-    "it does not stop: it waits for a disk, a network file system or a program being started";
+/// The child that has this thread's memory until it executes a program or ends, which the thread waits for
+/// (docs/adr/0007).
+fn vfork_child(pid: i32, tid: i32) -> Option<i32> {
+    let shares = |child: &i32| {
+        compare_shared(Pid::from_raw(pid), Pid::from_raw(*child), Shared::Memory).is_ok_and(Ordering::is_eq)
+    };
+    procfs::children(pid, tid).unwrap_or_default().into_iter().find(shares)
+}
+
+fn refuse_vfork(pid: i32, child: i32) -> Error {
+    let name = stat::read(child).map(|s| String::from_utf8_lossy(&s.comm).into_owned()).unwrap_or_default();
+    let number = status::read(child).ok().and_then(|s| s.ns_pid.get(1).copied()).unwrap_or(child);
+    let child = format!("process {number} ({name})");
+    refuse(
+        pid,
+        &format!(
+            "it waits for {child}, which it started by vfork and which runs in its memory until it starts a program or ends"
+        ),
+        &format!("{}, or end {child}.", TRY_AGAIN.trim_end_matches('.')),
+    )
+}
+
+const DOES_NOT_STOP: &str = "it does not stop: it waits for a disk or a network file system";
 
 const COMES_AND_GOES: &str = "programs start and end beside it faster than they can be counted";
 
