@@ -70,7 +70,8 @@ pub fn cases(lab: &LabGuard) -> Vec<(&'static str, Result<()>)> {
 }
 
 /// Programs of which a capture must take something to see it: they have it all again when the move is undone after that.
-const UNDONE: [(&str, &str); 1] = [("tcp-waiting-undone", "tcp-waiting-data")];
+const UNDONE: [(&str, &str); 2] =
+    [("tcp-waiting-undone", "tcp-waiting-data"), ("unix-waiting-undone", "unix-waiting-data")];
 
 /// A self-checking program below one that holds a lock, so that the target refuses when all has been captured.
 fn undone(lab: &LabGuard, name: &str, program: &str, file: &str) -> Result<()> {

@@ -36,6 +36,7 @@ use crate::kinds::sharing;
 use crate::kinds::threads;
 use crate::kinds::timers;
 use crate::kinds::tree::{self, Node};
+use crate::kinds::unix_waiting::Hands;
 use crate::objects::Objects;
 use crate::pages::{Layout, PAGE, PageSink, PageStats};
 use crate::pod::{Externals, Pod};
@@ -258,7 +259,7 @@ impl Frozen {
         };
         self.helper = helper;
         // Descriptors before memory: they know the true size of the objects that are mapped as well.
-        let descriptors = descriptors::capture(&holders, pod, &inside, externals, objects)?;
+        let descriptors = descriptors::capture(&holders, pod, &inside, externals, objects, self)?;
         let mut builder = memory::Builder::new(pod, objects);
         for process in &self.processes {
             builder.add(process.host, &process.name, process.node)?;
@@ -457,6 +458,14 @@ impl Frozen {
             }
         }
         Ok(())
+    }
+}
+
+impl Hands for Frozen {
+    fn run(&self, pid: i32, batch: &Batch) -> Result<Done, Error> {
+        let process = self.living().find(|process| process.node.pid == pid);
+        let process = process.ok_or(Error::Vanished { pid, during: "the freeze" })?;
+        ask_alone(process, |own| own.clone_from(batch)).map(|((), done)| done)
     }
 }
 

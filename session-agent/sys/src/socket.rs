@@ -53,8 +53,17 @@ pub fn filter(fd: BorrowedFd<'_>) -> io::Result<Vec<u8>> {
 /// # Errors
 /// As setsockopt(2).
 pub fn set_option(fd: BorrowedFd<'_>, level: i32, name: i32, value: i32) -> io::Result<()> {
+    set_option_bytes(fd, level, name, &value.to_ne_bytes())
+}
+
+/// Sets an option.
+///
+/// # Errors
+/// As setsockopt(2).
+pub fn set_option_bytes(fd: BorrowedFd<'_>, level: i32, name: i32, value: &[u8]) -> io::Result<()> {
+    let length = value.len() as libc::socklen_t;
     // SAFETY: the value lives through the call and has the length said.
-    let ret = unsafe { libc::setsockopt(fd.as_raw_fd(), level, name, (&raw const value).cast(), 4) };
+    let ret = unsafe { libc::setsockopt(fd.as_raw_fd(), level, name, value.as_ptr().cast(), length) };
     check(ret.into()).map(drop)
 }
 

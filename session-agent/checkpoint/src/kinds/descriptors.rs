@@ -30,6 +30,7 @@ use super::open_file::{FileId, Kind, Look, Stop};
 use super::regular;
 use super::unix::is_unix;
 use super::unix_queue;
+use super::unix_waiting::{self, Hands};
 use crate::error::Error;
 use crate::objects::{ObjectSlots, Objects};
 use crate::pod::{Externals, Pod};
@@ -144,9 +145,16 @@ pub fn capture(
     inside: &Inside,
     externals: &dyn Externals,
     objects: &mut Objects,
+    hands: &dyn Hands,
 ) -> Result<Descriptors, Error> {
     let mut refusals = shared_tables(holders)?;
     let mut known = gather(holders, pod, inside, externals, false)?;
+    let taken = unix_waiting::look_all(&known, hands)?;
+    if !taken.is_empty() {
+        drop(known);
+        known = gather(holders, pod, inside, externals, false)?;
+        known.taken = taken;
+    }
     let unix_queues = unix_queue::peek_all(&mut known, externals)?;
     let mut at = Capture::new(known, objects, unix_queues);
     let (queues, inodes) = message_queue::capture_all(&at.known)?;

@@ -79,7 +79,11 @@ impl OpenFileKind for State {
     }
 }
 
-fn entries(look: &Look, known: &Known<'_>) -> Result<Vec<Entry>, Stop> {
+/// What it waits for.
+///
+/// # Errors
+/// A refusal.
+pub(super) fn entries(look: &Look, known: &Known<'_>) -> Result<Vec<Entry>, Stop> {
     let found = look.info.epoll();
     if found.is_empty() {
         return Ok(Vec::new());

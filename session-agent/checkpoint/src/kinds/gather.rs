@@ -20,6 +20,7 @@ use super::namespace_content::Inside;
 use super::namespaces::Id;
 use super::open_file::{FileId, Look, Stop};
 use super::unix::Message;
+use super::unix_waiting::Taken;
 use crate::error::Error;
 use crate::objects::Objects;
 use crate::pod::{ExternalName, Externals, Pod};
@@ -53,6 +54,8 @@ pub struct Known<'a> {
     pub inside: &'a Inside,
     /// The pod's file tree.
     pub root: OwnedFd,
+    /// What those have sent who wait to be accepted at unix sockets.
+    pub taken: Taken,
     alike: HashMap<(u64, u64, i64, i32, String), Vec<FileId>>,
     inodes: HashMap<(u64, u64), Vec<FileId>>,
     pids: HashMap<i32, i32>,
@@ -134,6 +137,7 @@ pub fn gather<'a>(
         externals: Vec::new(),
         tables: Vec::with_capacity(holders.len()),
         root,
+        taken: Taken::new(),
         alike: HashMap::new(),
         inodes: HashMap::new(),
         pids: holders.iter().map(|h| (h.host.as_raw(), h.pid)).collect(),

@@ -69,4 +69,5 @@ pub mod udp;
 pub mod unix;
 mod unix_build;
 mod unix_queue;
+pub mod unix_waiting;
 pub mod vdso;

@@ -203,3 +203,59 @@ fn await_open(fd: BorrowedFd<'_>) -> io::Result<()> {
         error => Err(io::Error::from_raw_os_error(error)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Session;
+    use roam_sys::batch::Batch;
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+    use std::os::fd::AsFd;
+
+    #[test]
+    fn what_was_sent_before_it_was_accepted_is_there_and_here() {
+        for any in ["127.83.0.3:0", "[::ffff:127.83.0.4]:0"] {
+            let listener = TcpListener::bind(any).unwrap();
+            let address = listener.local_addr().unwrap();
+            let mut waiting = TcpStream::connect(address).unwrap();
+            let first = waiting.local_addr().unwrap();
+            waiting.write_all(b"first").unwrap();
+            let gone = {
+                let mut gone = TcpStream::connect(address).unwrap();
+                gone.write_all(b"last words").unwrap();
+                gone.local_addr().unwrap()
+            };
+            let mut session = Session::of(&[listener.as_fd(), waiting.as_fd()]);
+            // The source has all as before.
+            let mut accepted = listener.accept().unwrap();
+            assert_eq!((accepted.1, waiting.local_addr().unwrap()), (first, first));
+            let mut text = [0; 5];
+            accepted.0.read_exact(&mut text).unwrap();
+            assert_eq!(&text, b"first");
+            accepted.0.write_all(b"hello").unwrap();
+            waiting.read_exact(&mut text).unwrap();
+            let (mut last, from) = listener.accept().unwrap();
+            assert_eq!(from, gone);
+            let mut words = String::new();
+            last.read_to_string(&mut words).unwrap();
+            assert_eq!(words, "last words");
+            session.end_source();
+            for one in [&waiting, &accepted.0, &last] {
+                let at_once = libc::linger { l_onoff: 1, l_linger: 0 };
+                nix::sys::socket::setsockopt(one, nix::sys::socket::sockopt::Linger, &at_once).unwrap();
+            }
+            drop((waiting, accepted, last, listener));
+            session.restore().unwrap();
+            let mut batch = Batch::new();
+            let mut accept = || {
+                let none = || 0u32.into();
+                batch.must("accept", libc::SYS_accept4, &[none(), none(), none(), none()])
+            };
+            let both = [accept(), accept()];
+            let done = session.run(0, &batch);
+            assert_eq!(session.read(done.ret(both[0]) as i32, 20), b"first");
+            assert_eq!(session.read(done.ret(both[1]) as i32, 20), b"last words");
+            assert_eq!(session.read(done.ret(both[1]) as i32, 20), b"");
+        }
+    }
+}

@@ -16,6 +16,7 @@ use super::descriptors::{self, Descriptors, Holder};
 use super::gather::gather;
 use super::namespace_content::Inside;
 use super::open_file::Look;
+use super::unix_waiting::Hands;
 use crate::error::Error;
 use crate::objects::{Object, ObjectSlots, Objects};
 use crate::pod::{ExternalName, Externals, Pod};
@@ -48,6 +49,15 @@ impl Pod for Here {
 
     fn socket_diag(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
+    }
+}
+
+/// Nobody is frozen, so that nobody can be made to do anything.
+struct NoHands;
+
+impl Hands for NoHands {
+    fn run(&self, pid: i32, _batch: &Batch) -> Result<Done, Error> {
+        Err(Error::Vanished { pid, during: "a test" })
     }
 }
 
@@ -130,7 +140,8 @@ impl Session {
         let mut objects = Objects::default();
         assert_eq!(descriptors::check(&holders, &Here::new(), &Inside::default(), &named).unwrap(), []);
         let image =
-            descriptors::capture(&holders, &Here::new(), &Inside::default(), &named, &mut objects).unwrap();
+            descriptors::capture(&holders, &Here::new(), &Inside::default(), &named, &mut objects, &NoHands)
+                .unwrap();
         Self { source: Some(source), image, objects, target: None, named }
     }
 
@@ -155,7 +166,8 @@ impl Session {
         let holders = holders(self.source.as_ref().unwrap().pids());
         let (pod, mut objects) = (Here::new(), Objects::default());
         let start = std::time::Instant::now();
-        descriptors::capture(&holders, &pod, &Inside::default(), &self.named, &mut objects).unwrap();
+        descriptors::capture(&holders, &pod, &Inside::default(), &self.named, &mut objects, &NoHands)
+            .unwrap();
         start.elapsed()
     }
 
@@ -191,8 +203,14 @@ impl Session {
         let target = self.target.as_ref().unwrap();
         let holders = holders(&target.pids()[1..]);
         let mut objects = Objects::default();
-        let again =
-            descriptors::capture(&holders, &Here::new(), &Inside::default(), &self.named, &mut objects);
+        let again = descriptors::capture(
+            &holders,
+            &Here::new(),
+            &Inside::default(),
+            &self.named,
+            &mut objects,
+            &NoHands,
+        );
         let mut again = again.unwrap_or_else(|e| panic!("{e}"));
         for (table, original) in again.tables.iter_mut().zip(&self.image.tables) {
             table.pid = original.pid;

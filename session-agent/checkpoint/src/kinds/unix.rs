@@ -3,9 +3,10 @@
 //! Who is connected with whom is asked by sock_diag; what is queued is looked at without taking it
 //! (`unix_queue`); `unix_build` makes them anew.
 //!
+//! Those that wait to be accepted and have sent something are in `unix_waiting`.
+//!
 //! Refused: a socket whose other side is outside the session; a name that is a relative path; and, for a
-//! moment only, a connection that waits to be accepted and has sent something or ended already: nobody but who
-//! accepts it can read that, and accepting can't be undone.
+//! moment only, urgent data.
 
 use std::collections::HashMap;
 use std::os::fd::AsFd;
@@ -19,6 +20,7 @@ use super::gather::{Capture, Known};
 use super::memory::in_root;
 use super::namespaces::Id;
 use super::open_file::{FileId, Look, OpenFileKind, Stop};
+use super::unix_waiting::{self, Waiter};
 use super::{paths, unix_build};
 use crate::error::{Error, TRY_AGAIN};
 
@@ -63,8 +65,8 @@ pub enum Link {
     Listening {
         /// How many may wait.
         backlog: i32,
-        /// Those that wait.
-        waiting: Vec<FileId>,
+        /// Those that wait, the first to be accepted first.
+        waiting: Vec<Waiter>,
     },
     /// Both with each other.
     Pair(FileId),
@@ -97,7 +99,7 @@ const SO_PASSPIDFD: i32 = 76;
 /// The option that a peek changes, put back last.
 pub(super) const SO_PEEK_OFF: i32 = 42;
 /// Kept options, with their lengths and what a new socket has.
-const OPTIONS: [(i32, usize, i64); 9] = [
+pub(super) const OPTIONS: [(i32, usize, i64); 9] = [
     (libc::SO_SNDBUF, 4, -1),
     (libc::SO_RCVBUF, 4, -1),
     (libc::SO_PASSCRED, 4, 0),
@@ -229,12 +231,15 @@ fn outside(look: &Look) -> Stop {
 fn link(kind: i32, look: &Look, diag: &UnixSocket, known: &Known<'_>) -> Result<Link, Stop> {
     let inode = look.stat.st_ino;
     if diag.state == LISTEN {
-        let waiting: Vec<FileId> =
-            diag.waiting.iter().filter_map(|&peer| peer_id(peer, look, known)).collect();
-        if waiting.len() < diag.incoming as usize {
-            let reason = "a connection waits to be accepted that was closed again";
-            return Err(Stop::cannot(reason, TRY_AGAIN));
+        let taken = known.taken.get(&inode);
+        if taken.is_none() {
+            unix_waiting::check(look, diag, known)?;
         }
+        let waiter = |(place, &client): (usize, &u64)| {
+            let taken = taken.and_then(|taken| taken.get(place)).cloned().unwrap_or_default();
+            Waiter { client: peer_id(client, look, known), ..taken }
+        };
+        let waiting = diag.waiting.iter().enumerate().map(waiter).collect();
         return Ok(Link::Listening { backlog: diag.outgoing as i32, waiting });
     }
     match diag.peer {
@@ -244,12 +249,18 @@ fn link(kind: i32, look: &Look, diag: &UnixSocket, known: &Known<'_>) -> Result<
             Ok(if mutual { Link::Pair(id) } else { Link::To(id) })
         }
         None if kind == libc::SOCK_DGRAM || diag.state != ESTABLISHED => Ok(Link::None),
-        _ if known.unix_sockets()?.values().any(|s| s.waiting.contains(&inode)) => match diag.outgoing {
-            0 => Ok(Link::Waiting),
-            _ => Err(Stop::cannot("its connection has data and is not accepted yet", TRY_AGAIN)),
-        },
+        _ if known.unix_sockets()?.values().any(|s| s.waiting.contains(&inode)) => Ok(Link::Waiting),
         _ => Ok(Link::Gone { reset: socket::has_error(look.file.as_fd()) }),
     }
+}
+
+/// Whether others can connect to it by the name that it has.
+///
+/// # Errors
+/// A refusal of the name.
+pub(super) fn can_be_reached(look: &Look, diag: &UnixSocket, known: &Known<'_>) -> Result<bool, Stop> {
+    let there = |name: &Name| name.mode.is_some() && name.renamed.is_none();
+    Ok(name(look, diag, known)?.is_some_and(|name| path_of(&name.bytes).is_none() || there(&name)))
 }
 
 fn name(look: &Look, diag: &UnixSocket, known: &Known<'_>) -> Result<Option<Name>, Stop> {

@@ -15,6 +15,7 @@ use super::build::{Build, PIECE, WayInto, place};
 use super::namespaces::Id;
 use super::open_file::{FileId, Kind};
 use super::unix::{Link, Message, Name, SO_PEEK_OFF, State, path_of};
+use super::unix_waiting::Waiter;
 use crate::error::Error;
 use crate::pod::Pod;
 
@@ -334,14 +335,8 @@ pub(super) fn connect(state: &State, id: FileId, at: &mut Build<'_>) -> Result<(
         }
         Link::Listening { waiting, .. } => {
             let name = state.name.as_ref().ok_or_else(|| damaged("it listens without a name"))?;
-            for client in waiting {
-                if socket(at, *client)?.link != Link::Waiting {
-                    return Err(damaged("who waits for it does not"));
-                }
-                let mut batch = Batch::new();
-                connect_to(&mut batch, at.slot(*client), &name.bytes);
-                let holder = at.holder_of(*client);
-                at.run(holder, &batch)?;
+            for waiter in waiting {
+                wait_again(waiter, state, name, at)?;
             }
         }
         // What the other side does not read before it goes away is told as an error.
@@ -357,6 +352,43 @@ pub(super) fn connect(state: &State, id: FileId, at: &mut Build<'_>) -> Result<(
         return Ok(());
     }
     fill(state, id, at)
+}
+
+/// Has somebody who waited to be accepted ask again, and send what he had sent.
+fn wait_again(waiter: &Waiter, listener: &State, name: &Name, at: &mut Build<'_>) -> Result<(), Error> {
+    let slot = match waiter.client {
+        Some(client) if socket(at, client)?.link == Link::Waiting => at.slot(client),
+        Some(_) => return Err(damaged("who waits for it does not")),
+        // In the place of one that was closed.
+        None => {
+            let slot = at.scratch_slot()?;
+            new(listener.kind, listener.net, slot, at)?;
+            slot
+        }
+    };
+    let holder = waiter.client.and_then(|client| at.holder_of(client));
+    let who = waiter.credentials.filter(|pid| at.has_process(*pid)).or(holder);
+    let mut batch = Batch::new();
+    connect_to(&mut batch, slot, &name.bytes);
+    at.run(who, &batch)?;
+    if !waiter.sent.is_empty() {
+        set_option(libc::SO_SNDBUF, &(8i32 << 20).to_ne_bytes(), slot, at)?;
+        let user = user_of(at.pod)?;
+        for message in &waiter.sent {
+            let mut batch = Batch::new();
+            let sent = send(&mut batch, slot, None, &message.bytes, &[], message, user);
+            if at.run(who, &batch)?.ret(sent) != message.bytes.len() as i64 {
+                return Err(Error::Image("what was sent to a unix socket does not fit".into()));
+            }
+        }
+    }
+    match waiter.client {
+        Some(client) => set_options(socket(at, client)?, slot, at),
+        None => {
+            at.batch(0)?.must("closing", libc::SYS_close, &[slot.into()]);
+            Ok(())
+        }
+    }
 }
 
 /// Sends to it what it had not read, from whoever sent it.

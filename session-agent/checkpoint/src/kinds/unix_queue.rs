@@ -86,7 +86,7 @@ fn message(
 }
 
 /// Everything in the queue, in order. The socket is left as it was.
-fn peek_queue(fd: BorrowedFd<'_>) -> io::Result<Vec<Peeked>> {
+pub(super) fn peek_queue(fd: BorrowedFd<'_>) -> io::Result<Vec<Peeked>> {
     let before = socket::option(fd, libc::SOL_SOCKET, SO_PEEK_OFF)?;
     let result = peek_from_start(fd);
     socket::set_option(fd, libc::SOL_SOCKET, SO_PEEK_OFF, before)?;
