@@ -136,6 +136,18 @@ pub fn shut(fd: BorrowedFd<'_>, how: i32) -> io::Result<()> {
     check(unsafe { libc::shutdown(fd.as_raw_fd(), how) }.into()).map(drop)
 }
 
+/// The urgent byte of a TCP connection, without taking it.
+///
+/// # Errors
+/// As recv(2): EAGAIN if it is under way, EINVAL if there is none or it was read.
+pub fn peek_urgent(fd: BorrowedFd<'_>) -> io::Result<u8> {
+    let mut byte = 0u8;
+    let flags = libc::MSG_OOB | libc::MSG_PEEK | libc::MSG_DONTWAIT;
+    // SAFETY: one byte of ours is written.
+    let n = unsafe { libc::recv(fd.as_raw_fd(), (&raw mut byte).cast(), 1, flags) };
+    check(n as libc::c_long).map(|_| byte)
+}
+
 /// Whether the next byte of a stream is the urgent one.
 ///
 /// # Errors

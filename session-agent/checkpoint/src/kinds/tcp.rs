@@ -6,8 +6,8 @@
 //!
 //! Those that wait to be accepted and have sent something are in `tcp_waiting`.
 //!
-//! Refused: a connection with a program outside the session; and, for a moment only, urgent data that is not
-//! read.
+//! Refused: a connection with a program outside the session; and, for a moment only, urgent data that is under way
+//! or, before Linux 6.9, lies behind other data.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -23,6 +23,7 @@ use super::gather::{Capture, Known};
 use super::inet::{self, Address, Sharing};
 use super::open_file::{FileId, Look, OpenFileKind, Stop};
 use super::socket_options::SocketOption;
+use super::unix::SO_PEEK_OFF;
 use super::{paths, tcp_build, tcp_waiting};
 use crate::error::{Error, TRY_AGAIN};
 
@@ -39,12 +40,23 @@ pub struct State {
     pub link: Link,
     /// What it can read, what is under way to it among that.
     pub queue: Vec<u8>,
+    /// Which byte of that is the urgent one.
+    pub urgent: Option<Urgent>,
     /// It has said that it sends no more.
     pub sends_no_more: bool,
     /// It has said that it reads no more.
     pub reads_no_more: bool,
     /// Options.
     pub options: Vec<SocketOption>,
+}
+
+/// The place of urgent data (MSG_OOB).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Urgent {
+    /// Which byte it is.
+    pub at: u32,
+    /// The program has read it already; its place in the stream still stops reading.
+    pub read: bool,
 }
 
 /// Whom a socket is connected with.
@@ -73,14 +85,11 @@ pub struct Waiter {
     pub urgent: Option<u32>,
 }
 
-impl Waiter {
-    /// What it has sent, with the flags to send it with.
-    pub(super) fn pieces(&self) -> impl Iterator<Item = (&[u8], i32)> {
-        // The last byte of what is sent so becomes the urgent one.
-        let urgent = self.urgent.map_or(0, |at| (at as usize + 1).min(self.sent.len()));
-        let (before, after) = self.sent.split_at(urgent);
-        [(before, libc::MSG_OOB), (after, 0)].into_iter().filter(|(bytes, _)| !bytes.is_empty())
-    }
+/// Bytes with the flags to send them with, if this one is the urgent one.
+pub(super) fn pieces(bytes: &[u8], urgent: Option<u32>) -> impl Iterator<Item = (&[u8], i32)> {
+    let (before, rest) = bytes.split_at(urgent.map_or(bytes.len(), |at| bytes.len().min(at as usize)));
+    let (urgent, after) = rest.split_at(rest.len().min(1));
+    [(before, 0), (urgent, libc::MSG_OOB), (after, 0)].into_iter().filter(|(bytes, _)| !bytes.is_empty())
 }
 
 /// Its connection.
@@ -190,15 +199,15 @@ impl OpenFileKind for State {
         let domain = socket::option(look.file.as_fd(), libc::SOL_SOCKET, libc::SO_DOMAIN).map_err(failed)?;
         let info = Info::of(look.file.as_fd()).map_err(failed)?;
         let link = link(look, known, &info)?;
-        let queue = match &link {
+        let (queue, urgent) = match &link {
             Link::Connected { with: With::Socket(other), .. } => {
                 let other = known.look(*other);
                 let others = Info::of(other.file.as_fd()).map_err(failed)?;
                 let ended = !PEER_ENDED.contains(&info.state) && others.has_ended();
-                delivered_and_not(look, &other, ended).map_err(failed)?
+                delivered_and_not(look, &other, ended)?
             }
-            Link::Connected { .. } | Link::Over { .. } => unread(look).map_err(failed)?,
-            _ => Vec::new(),
+            Link::Connected { .. } | Link::Over { .. } => unread(look)?,
+            _ => Default::default(),
         };
         let reads_no_more = matches!(link, Link::Connected { .. }) && info.reads_no_more(look.file.as_fd());
         let mut sharing = Sharing::of(look);
@@ -212,6 +221,7 @@ impl OpenFileKind for State {
             sharing,
             link,
             queue,
+            urgent,
             sends_no_more: info.has_ended(),
             reads_no_more,
             options: inet::options(look),
@@ -273,9 +283,6 @@ impl Info {
 
 fn link(look: &Look, known: &Known<'_>, info: &Info) -> Result<Link, Stop> {
     let events = socket::events(look.file.as_fd());
-    if events & libc::POLLPRI != 0 {
-        return Err(Stop::cannot("it has urgent data that is not read yet", TRY_AGAIN));
-    }
     let failed = |e| Error::system("asking a socket for its name", e);
     let own = socket::own_name(look.file.as_fd()).map_err(failed)?;
     let own = Address::of(&own).ok_or_else(paths::lost)?;
@@ -334,30 +341,74 @@ fn with(own: Address, peer: Address, known: &Known<'_>) -> Result<With, Stop> {
     }
 }
 
+type Unread = (Vec<u8>, Option<Urgent>);
+
 /// What has arrived.
-fn unread(look: &Look) -> std::io::Result<Vec<u8>> {
+fn unread(look: &Look) -> Result<Unread, Stop> {
     let fd = look.file.as_fd();
-    match descriptor::readable(fd)? {
-        0 => Ok(Vec::new()),
-        length => socket::peek_stream(fd, length),
+    let failed = |e| Error::system("looking at what a TCP socket has not read", e);
+    let inline = socket::option(fd, libc::SOL_SOCKET, libc::SO_OOBINLINE).map_err(failed)?;
+    let set = |inline| socket::set_option(fd, libc::SOL_SOCKET, libc::SO_OOBINLINE, inline).map_err(failed);
+    // Reading stops at the urgent byte; with it in line, what can be read is counted beyond it.
+    set(0)?;
+    let before = descriptor::readable(fd).map_err(failed);
+    let urgent = socket::peek_urgent(fd);
+    set(1)?;
+    let all = descriptor::readable(fd).map_err(failed);
+    let unread =
+        before.and_then(|before| Ok((before, all?))).map_err(Stop::from).and_then(|lengths| match lengths {
+            (_, 0) => Ok(Default::default()),
+            (before, all) if before == all => match urgent {
+                Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {
+                    Err(Stop::cannot("urgent data is under way to it", TRY_AGAIN))
+                }
+                _ => Ok((socket::peek_stream(fd, all).map_err(failed)?, None)),
+            },
+            (before, all) => {
+                let mut bytes = match before {
+                    0 => Vec::new(),
+                    _ => socket::peek_stream(fd, before).map_err(failed)?,
+                };
+                bytes.extend(peek_behind(fd, before, all - before)?);
+                Ok((bytes, Some(Urgent { at: before as u32, read: urgent.is_err() })))
+            }
+        });
+    set(inline)?;
+    unread
+}
+
+/// So many bytes behind others.
+fn peek_behind(fd: BorrowedFd<'_>, others: usize, length: usize) -> Result<Vec<u8>, Stop> {
+    let failed = |e| Error::system("looking at what a TCP socket has not read", e);
+    if others == 0 {
+        return Ok(socket::peek_stream(fd, length).map_err(failed)?);
     }
+    let set = |offset| socket::set_option(fd, libc::SOL_SOCKET, SO_PEEK_OFF, offset);
+    // An option that TCP has had since Linux 6.9.
+    let usual = socket::option(fd, libc::SOL_SOCKET, SO_PEEK_OFF).unwrap_or(-1);
+    if set(others as i32).is_err() {
+        return Err(Stop::cannot("it has urgent data behind other data that is not read yet", TRY_AGAIN));
+    }
+    let bytes = socket::peek_stream(fd, length);
+    set(usual).and(bytes).map_err(|e| failed(e).into())
 }
 
 /// What has arrived, and what the other side has sent that has not. `ended` tells that the other side's end is
 /// still under way as well; it counts like a byte.
-fn delivered_and_not(look: &Look, other: &Look, ended: bool) -> std::io::Result<Vec<u8>> {
-    if socket::unsent(other.file.as_fd())? == 0 {
+fn delivered_and_not(look: &Look, other: &Look, ended: bool) -> Result<Unread, Stop> {
+    let failed = |e| Error::system("looking at a TCP socket", e);
+    if socket::unsent(other.file.as_fd()).map_err(failed)? == 0 {
         return unread(look);
     }
     loop {
-        let before = tcp_repair::number(look.file.as_fd(), Queue::Receive)?;
-        let mut all = unread(look)?;
-        let (end, queue) = tcp_repair::sent(other.file.as_fd())?;
+        let before = tcp_repair::number(look.file.as_fd(), Queue::Receive).map_err(failed)?;
+        let (mut all, urgent) = unread(look)?;
+        let (end, queue) = tcp_repair::sent(other.file.as_fd()).map_err(failed)?;
         // The kernel goes on delivering while the session stands still.
-        if tcp_repair::number(look.file.as_fd(), Queue::Receive)? == before {
+        if tcp_repair::number(look.file.as_fd(), Queue::Receive).map_err(failed)? == before {
             let missing = end.wrapping_sub(before).saturating_sub(u32::from(ended)) as usize;
             all.extend(&queue[queue.len().saturating_sub(missing)..]);
-            return Ok(all);
+            return Ok((all, urgent));
         }
     }
 }

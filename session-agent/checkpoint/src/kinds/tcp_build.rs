@@ -11,7 +11,7 @@ use super::build::{Build, PIECE, place};
 use super::inet::{Address, Sharing, set_integer, set_seconds};
 use super::open_file::{FileId, Kind};
 use super::socket_options;
-use super::tcp::{Link, State, Waiter, With};
+use super::tcp::{Link, State, Waiter, With, pieces};
 use crate::error::Error;
 
 /// Connections inside a pod open at once; a call that waits longer has failed.
@@ -156,7 +156,7 @@ fn connect_pair(
 }
 
 /// Adds the calls that connect a socket to whatever another one is called.
-fn connect_to_name_of(named: i32, slot: i32, must: bool, batch: &mut Batch) {
+pub(super) fn connect_to_name_of(named: i32, slot: i32, must: bool, batch: &mut Batch) {
     let (name, length) = (batch.room(28), batch.data(&28u32.to_ne_bytes()));
     let ask = [named.into(), name.into(), length.into()];
     batch.must("asking a socket for its name", libc::SYS_getsockname, &ask);
@@ -217,11 +217,11 @@ pub(super) fn connect(state: &State, id: FileId, at: &mut Build<'_>) -> Result<(
         }
         Link::Connected { with: With::Socket(other), .. } => {
             let other = at.slot(*other);
-            fill(&state.queue, other, at)?;
+            fill(state, slot, other, at)?;
         }
         Link::Connected { with: With::Gone, .. } | Link::Over { .. } => {
             let other = at.anchor(id)?[1];
-            fill(&state.queue, other, at)?;
+            fill(state, slot, other, at)?;
         }
         Link::Connected { with: With::Listener, .. } | Link::Connecting { .. } => {}
     }
@@ -253,7 +253,7 @@ fn wait_again(waiter: &Waiter, at: &mut Build<'_>) -> Result<(), Error> {
     let batch = at.batch(128)?;
     set_seconds(client, libc::SO_SNDTIMEO, PATIENCE, batch);
     asked.give("connecting anew", libc::SYS_connect, client, batch);
-    for (bytes, flags) in waiter.pieces() {
+    for (bytes, flags) in pieces(&waiter.sent, waiter.urgent) {
         send(bytes, flags, client, at)?;
     }
     if waiter.client.is_none() {
@@ -262,8 +262,22 @@ fn wait_again(waiter: &Waiter, at: &mut Build<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-fn fill(queue: &[u8], from: i32, at: &mut Build<'_>) -> Result<(), Error> {
-    queue.chunks(PIECE).try_for_each(|piece| send(piece, 0, from, at))
+/// Has the other side send what a socket had not read.
+fn fill(state: &State, slot: i32, from: i32, at: &mut Build<'_>) -> Result<(), Error> {
+    for (bytes, flags) in pieces(&state.queue, state.urgent.map(|urgent| urgent.at)) {
+        bytes.chunks(PIECE).try_for_each(|piece| send(piece, flags, from, at))?;
+    }
+    if state.urgent.is_some_and(|urgent| urgent.read) {
+        let batch = at.batch(24)?;
+        // struct pollfd: the socket and what is waited for.
+        let poll = batch.data(&[slot.to_ne_bytes(), i32::from(libc::POLLPRI).to_ne_bytes()].concat());
+        let patience = PATIENCE * 1000;
+        batch.must("awaiting urgent data", libc::SYS_poll, &[poll.into(), 1u32.into(), patience.into()]);
+        let room = batch.room(1);
+        let args = [slot.into(), room.into(), 1u32.into(), libc::MSG_OOB.into(), 0u32.into(), 0u32.into()];
+        batch.must("reading urgent data again", libc::SYS_recvfrom, &args);
+    }
+    Ok(())
 }
 
 fn send(bytes: &[u8], flags: i32, from: i32, at: &mut Build<'_>) -> Result<(), Error> {

@@ -16,7 +16,7 @@ use roam_sys::{descriptor, socket};
 use super::gather::Known;
 use super::inet::Address;
 use super::open_file::{Look, Stop};
-use super::tcp::{CLOSE_WAIT, ESTABLISHED, Info, Waiter};
+use super::tcp::{CLOSE_WAIT, ESTABLISHED, Info, Waiter, pieces};
 use crate::error::{Error, TRY_AGAIN};
 
 /// What a connection may have sent, in bytes.
@@ -184,7 +184,7 @@ fn ask_again(fd: BorrowedFd<'_>, own: &[u8], asked: &[u8], waiter: &Waiter) -> i
         Err(e) if e.raw_os_error() == Some(libc::EINPROGRESS) => await_open(fd)?,
         other => other?,
     }
-    for (bytes, flags) in waiter.pieces() {
+    for (bytes, flags) in pieces(&waiter.sent, waiter.urgent) {
         socket::send_all(fd, bytes, flags)?;
     }
     Ok(())

@@ -2,8 +2,8 @@
 //!
 //! The datagrams are looked at with SO_PEEK_OFF and sent once more: by the socket that has the sender's address,
 //! or by one that gets it for the moment. Groups that a socket joined can't be listed; each that the pod's
-//! network has is asked for. Refused: addresses of this machine; and, for a moment only, an error that the
-//! program has not been told.
+//! network has is asked for. That nobody was where a connected socket sent to, which the program has not been told, is
+//! brought about once more. Refused: addresses of this machine; and, for a moment only, other errors.
 
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -17,6 +17,7 @@ use super::gather::{Capture, Known};
 use super::inet::{self, Address, Sharing, set_integer};
 use super::open_file::{FileId, Kind, Look, OpenFileKind, Stop};
 use super::socket_options::{self, SocketOption};
+use super::tcp_build::connect_to_name_of;
 use super::unix::SO_PEEK_OFF;
 use crate::error::{Error, TRY_AGAIN};
 
@@ -33,6 +34,8 @@ pub struct State {
     pub peer: Option<Address>,
     /// What it has not read.
     pub queue: Vec<Datagram>,
+    /// Nobody was where it sent to, and the program has not been told.
+    pub refused: bool,
     /// The groups that it joined on the loop.
     pub groups: Vec<IpAddr>,
     /// Options.
@@ -53,6 +56,8 @@ pub struct Datagram {
 /// The largest datagram.
 const LARGEST: usize = 64 << 10;
 const MOST: usize = 1 << 16;
+/// How long the kernel may take to say that nobody is there, in milliseconds.
+const PATIENCE: u32 = 10_000;
 const LOOP: &[u8] = b"lo\0";
 
 impl OpenFileKind for State {
@@ -62,15 +67,14 @@ impl OpenFileKind for State {
 
     fn check(look: &Look, _known: &Known<'_>) -> Result<(), Stop> {
         inet::own_address(look)?;
-        no_error(look)?;
-        peer(look).map(drop)
+        refused(look).and(peer(look)).map(drop)
     }
 
     fn capture(look: &Look, at: &mut Capture<'_>) -> Result<Self, Stop> {
         let failed = |e| Error::system("looking at a UDP socket", e);
         let fd = look.file.as_fd();
         let domain = socket::option(fd, libc::SOL_SOCKET, libc::SO_DOMAIN).map_err(failed)?;
-        no_error(look)?;
+        let refused = refused(look)?;
         let pod = at.known.pod.init();
         let known = roam_sys::multicast::groups_of(pod).map_err(failed)?;
         let joined = |group: &IpAddr| roam_sys::multicast::has_joined(fd, *group);
@@ -79,7 +83,9 @@ impl OpenFileKind for State {
             own: inet::own_address(look)?,
             sharing: Sharing::of(look),
             peer: peer(look)?,
-            queue: queue(fd, domain).map_err(failed)?,
+            // Looking would take the error.
+            queue: if refused { Vec::new() } else { queue(fd, domain).map_err(failed)? },
+            refused,
             groups: known.into_iter().filter(joined).collect(),
             options: inet::options(look),
         })
@@ -161,6 +167,9 @@ impl OpenFileKind for State {
     fn finish(&self, id: FileId, at: &mut Build<'_>) -> Result<(), Error> {
         let slot = at.slot(id);
         if let Some(peer) = self.peer {
+            if self.refused {
+                be_refused(self.domain, peer, slot, at)?;
+            }
             peer.give("connecting a UDP socket", libc::SYS_connect, slot, at.batch(64)?);
         }
         Ok(())
@@ -171,15 +180,40 @@ fn damaged(what: &str) -> Error {
     Error::Image(format!("a UDP socket is damaged: {what}"))
 }
 
-/// Looking at the queue would take an error that waits.
-fn no_error(look: &Look) -> Result<(), Stop> {
-    match socket::has_error(look.file.as_fd()) {
-        true => Err(Stop::cannot(
-            "it has an error that the program has not been told (nobody was where it sent to)",
-            TRY_AGAIN,
-        )),
-        false => Ok(()),
+/// Whether nobody was where it sent to. Inside a pod there is no other error that comes later, unless the socket keeps
+/// a queue of them.
+fn refused(look: &Look) -> Result<bool, Stop> {
+    let fd = look.file.as_fd();
+    let events = socket::events(fd);
+    let option = |level, name| socket::option(fd, level, name).unwrap_or(0);
+    if events & libc::POLLERR == 0 {
+        return Ok(false);
     }
+    let queued =
+        option(libc::IPPROTO_IP, libc::IP_RECVERR) + option(libc::IPPROTO_IPV6, libc::IPV6_RECVERR) != 0;
+    if queued || events & libc::POLLIN != 0 || inet::peer_address(look).is_none() {
+        return Err(Stop::cannot("it has an error that the program has not been told", TRY_AGAIN));
+    }
+    Ok(true)
+}
+
+/// Has a socket send to where nobody is.
+fn be_refused(domain: i32, peer: Address, slot: i32, at: &mut Build<'_>) -> Result<(), Error> {
+    let nobody = at.scratch_slot()?;
+    let batch = at.batch(256)?;
+    // An address that is free, in the family that it sends to.
+    let any = Address(SocketAddr::new(peer.0.ip(), 0));
+    new(domain, Sharing::default(), Some(any), nobody, batch);
+    connect_to_name_of(nobody, slot, true, batch);
+    batch.must("closing", libc::SYS_close, &[nobody.into()]);
+    let none = || 0u32.into();
+    let args = [slot.into(), none(), none(), libc::MSG_DONTWAIT.into(), none(), none()];
+    batch.must("sending to nobody", libc::SYS_sendto, &args);
+    // struct pollfd; errors are always told.
+    let poll = batch.data(&[slot.to_ne_bytes(), [0; 4]].concat());
+    let args = [poll.into(), 1u32.into(), PATIENCE.into()];
+    batch.must("awaiting that nobody is there", libc::SYS_poll, &args);
+    Ok(())
 }
 
 fn peer(look: &Look) -> Result<Option<Address>, Stop> {
