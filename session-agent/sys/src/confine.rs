@@ -84,8 +84,8 @@ fn error(number: i32) -> u32 {
     libc::SECCOMP_RET_ERRNO | number as u32
 }
 
-/// Roam's own filter as the kernel takes it. With a pass, programs that install filters are told of to the
-/// listener, and the engine, which has the pass, is not.
+/// Roam's own filter as the kernel takes it. With a pass, programs that install filters, or ask to be notified of
+/// messages, are told of to the listener, and the engine, which has the pass, is not.
 #[must_use]
 pub fn filter(pass: Option<u64>) -> Vec<libc::sock_filter> {
     let absent = error(libc::ENOSYS);
@@ -106,6 +106,14 @@ pub fn filter(pass: Option<u64>) -> Vec<libc::sock_filter> {
     }
     if let Some(pass) = pass {
         program.extend([
+            // Of what is asked for the kernel shows only a part later.
+            op(EQUAL, 0, 6, libc::SYS_mq_notify as u32),
+            op(LOAD, 0, 0, low(5)),
+            op(EQUAL, 0, 3, pass as u32),
+            op(LOAD, 0, 0, high(5)),
+            op(EQUAL, 0, 1, (pass >> 32) as u32),
+            op(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW),
+            op(RETURN, 0, 0, libc::SECCOMP_RET_USER_NOTIF),
             op(EQUAL, 0, 8, libc::SYS_seccomp as u32),
             op(LOAD, 0, 0, low(0)),
             op(EQUAL, 0, 4, libc::SECCOMP_SET_MODE_FILTER),
@@ -320,6 +328,9 @@ mod tests {
         assert_eq!(verdict(libc::SYS_seccomp, [set, 0, 99, 0, 0, PASS ^ 1 << 40]), told);
         assert_eq!(verdict(libc::SYS_seccomp, [set, 0, 99, 0, 0, PASS]), libc::SECCOMP_RET_ALLOW);
         assert_eq!(verdict(libc::SYS_prctl, [22, 2, 99, 0, 0, 0]), told);
+        assert_eq!(verdict(libc::SYS_mq_notify, [3, 99, 0, 0, 0, 0]), told);
+        assert_eq!(verdict(libc::SYS_mq_notify, [3, 99, 0, 0, 0, PASS ^ 1]), told);
+        assert_eq!(verdict(libc::SYS_mq_notify, [3, 99, 0, 0, 0, PASS]), libc::SECCOMP_RET_ALLOW);
         assert_eq!(verdict(libc::SYS_prctl, [22, 1, 0, 0, 0, 0]), libc::SECCOMP_RET_ALLOW);
         assert_eq!(verdict(libc::SYS_prctl, [15, 2, 0, 0, 0, 0]), libc::SECCOMP_RET_ALLOW);
     }

@@ -20,6 +20,7 @@ use roam_sys::procfs::status::{self, Status};
 use serde::{Deserialize, Serialize};
 
 use crate::freeze::FrozenProcess;
+use crate::kinds::notifications::{Key, Notification, Recorded};
 use crate::kinds::process::ProcessState;
 use crate::pod::Pod;
 
@@ -31,6 +32,8 @@ const LAST: u32 = (1 << 30) - 1;
 const INCOMPLETE: u64 = 1;
 const HEADER: u64 = 16;
 const ENTRY: usize = 12;
+/// Below what no filter lies: an entry that is a notification's record.
+const NOTIFICATION: u32 = u32::MAX;
 
 /// One filter, as its program gave it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,6 +66,7 @@ pub struct Book {
 #[derive(Debug)]
 struct State {
     filters: Vec<Filter>,
+    notifications: Recorded,
     incomplete: bool,
     end: u64,
     busy: bool,
@@ -104,15 +108,21 @@ impl Book {
                 .ok_or_else(odd)
         };
         let (pass, flags) = (word(0)?, word(8)?);
-        let (mut filters, mut at) = (Vec::new(), HEADER as usize);
+        let (mut filters, mut notifications, mut at) = (Vec::new(), Recorded::new(), HEADER as usize);
         // A keeper that died while it wrote left an entry that was never installed.
         while let Some(entry) = bytes.get(at..at + ENTRY) {
             let half = |at: usize| u32::from_le_bytes(entry[at..at + 4].try_into().expect("four bytes"));
             let Some(program) = bytes.get(at + ENTRY..at + ENTRY + half(0) as usize) else { break };
-            filters.push(Filter { below: half(4), flags: half(8), program: program.to_vec() });
+            if half(4) == NOTIFICATION {
+                let record = Notification::from_record(program);
+                notifications.extend(record.map(|(key, what)| (key, ((at + ENTRY) as u64, what))));
+            } else {
+                filters.push(Filter { below: half(4), flags: half(8), program: program.to_vec() });
+            }
             at += ENTRY + program.len();
         }
-        let state = State { filters, incomplete: flags & INCOMPLETE != 0, end: at as u64, busy: false };
+        let incomplete = flags & INCOMPLETE != 0;
+        let state = State { filters, notifications, incomplete, end: at as u64, busy: false };
         Ok(Self { file, pass, state: Mutex::new(state), free: Condvar::new() })
     }
 
@@ -167,14 +177,41 @@ impl Book {
         if number > LAST {
             return Err(io::Error::other("too many filters"));
         }
-        let mut entry = (filter.program.len() as u32).to_le_bytes().to_vec();
-        entry.extend(filter.below.to_le_bytes());
-        entry.extend(filter.flags.to_le_bytes());
-        entry.extend(&filter.program);
-        self.file.write_all_at(&entry, state.end)?;
-        state.end += entry.len() as u64;
+        self.append(&mut state, [filter.below, filter.flags], &filter.program)?;
         state.filters.push(filter.clone());
         Ok(number)
+    }
+
+    /// Adds an entry; returns where its content lies.
+    fn append(&self, state: &mut State, words: [u32; 2], content: &[u8]) -> io::Result<u64> {
+        let mut entry = (content.len() as u32).to_le_bytes().to_vec();
+        words.iter().for_each(|word| entry.extend(word.to_le_bytes()));
+        entry.extend(content);
+        self.file.write_all_at(&entry, state.end)?;
+        let at = state.end + ENTRY as u64;
+        state.end += entry.len() as u64;
+        Ok(at)
+    }
+
+    /// Records what a process asks a queue for, before it does; only the last counts.
+    ///
+    /// # Errors
+    /// The file's.
+    pub fn note(&self, key: Key, what: Notification) -> io::Result<()> {
+        let mut state = self.lock();
+        let record = what.record(key);
+        let at = match state.notifications.get(&key) {
+            Some((at, _)) => self.file.write_all_at(&record, *at).map(|()| *at)?,
+            None => self.append(&mut state, [NOTIFICATION, 0], &record)?,
+        };
+        state.notifications.insert(key, (at, what));
+        Ok(())
+    }
+
+    /// What this process last asked this queue for.
+    #[must_use]
+    pub fn noted(&self, key: Key) -> Option<Notification> {
+        self.lock().notifications.get(&key).map(|(_, what)| what.clone())
     }
 
     /// The filters with these numbers and those below them, renumbered, and the new number of each.
@@ -402,6 +439,22 @@ mod tests {
         let (list, numbers) = second.used([3, 0].into_iter()).unwrap();
         assert_eq!((list, numbers[&3], numbers[&0]), (vec![filter(0, 2)], 1, 0));
         assert_eq!(second.used([9].into_iter()).unwrap_err(), 9);
+    }
+
+    #[test]
+    fn the_last_notification_counts() {
+        let (file, first) = book();
+        let (key, other) = ((1, 2, 3), (1, 2, 4));
+        let what =
+            |value: u8| Notification { event: [vec![value; 8], vec![0; 56]].concat(), cookie: Vec::new() };
+        first.note(key, what(1)).unwrap();
+        assert_eq!(first.add(&filter(0, 1)).unwrap(), 1);
+        first.note(other, what(2)).unwrap();
+        first.note(key, what(3)).unwrap();
+        let second = Book::open(file).unwrap();
+        assert_eq!((second.noted(key), second.noted(other)), (Some(what(3)), Some(what(2))));
+        assert_eq!(second.noted((1, 2, 5)), None);
+        assert_eq!(second.add(&filter(0, 1)).unwrap(), 1);
     }
 
     #[test]

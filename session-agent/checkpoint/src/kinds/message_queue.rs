@@ -4,8 +4,10 @@
 //! What is queued can't be peeked at. So it is taken out and put back at once, in the same order; at the
 //! target the same is put in. Nobody waits meanwhile: all who did are stopped, and make their call again.
 //!
-//! Refused: a queue with a notification (mq_notify(3)), whose value the kernel shows to nobody, and a queue that
-//! its own user may not read and write.
+//! Who asked to be notified (mq_notify(3)) asks again at the target ([`super::notifications`]).
+//!
+//! Refused: a notification that was not recorded, one for a queue that is not empty, and a queue that its own user may
+//! not read and write.
 
 use std::collections::HashSet;
 use std::ffi::CString;
@@ -21,9 +23,11 @@ use roam_sys::message_queue::{self, Attributes};
 use serde::{Deserialize, Serialize};
 
 use super::build::Build;
+use super::descriptors::Descriptors;
 use super::gather::{Capture, Known};
-use super::open_file::{FileId, Look, OpenFileKind, Stop};
-use crate::error::Error;
+use super::notifications::{Notification, Shown};
+use super::open_file::{FileId, Kind, Look, OpenFileKind, Stop};
+use crate::error::{Error, TRY_AGAIN};
 use crate::stubs::Stubs;
 
 /// Where the pod has them.
@@ -55,6 +59,8 @@ pub struct Queue {
     pub limits: (i64, i64),
     /// What is queued, first to be received first: priority and text.
     pub messages: Vec<(u32, Vec<u8>)>,
+    /// Who is notified of the next message.
+    pub notify: Option<Notify>,
 }
 
 const REMEDY: &str = "Let the program finish with it, then try again.";
@@ -65,18 +71,33 @@ fn is_queue(look: &Look) -> bool {
         && descriptor::file_system(look.file.as_fd()).is_ok_and(|magic| magic == MAGIC)
 }
 
-/// Who is notified, if anybody: the file's own text says so.
-fn is_notifying(file: BorrowedFd<'_>) -> io::Result<bool> {
-    let again = descriptor::reopen(file, libc::O_RDONLY)?;
-    let mut text = [0; 160];
-    let n = descriptor::read(again.as_fd(), &mut text)?;
-    Ok(parse_owner(&String::from_utf8_lossy(&text[..n])) != 0)
+/// Who asked to be notified, and for what.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Notify {
+    /// The process, as the pod counts.
+    pub owner: i32,
+    /// What it asked for.
+    pub what: Notification,
 }
 
-/// `QSIZE:129 NOTIFY:2 SIGNO:0 NOTIFY_PID:8260`.
-fn parse_owner(text: &str) -> i32 {
-    let pid = text.split_once("NOTIFY_PID:").map(|(_, rest)| rest.trim());
-    pid.and_then(|pid| pid.parse().ok()).unwrap_or(0)
+/// The notification that is asked of a queue.
+fn notify(file: BorrowedFd<'_>, (device, inode): Inode, known: &Known<'_>) -> Result<Option<Notify>, Stop> {
+    let Some(shown) = Shown::of(file).map_err(|e| may_not(&e))? else { return Ok(None) };
+    let noted = known.pod.filters().and_then(|book| book.noted((device, inode, shown.owner)));
+    let Some((what, owner)) = noted.filter(|what| what.is(shown)).zip(known.pod_pid(shown.owner)) else {
+        return Err(Stop::cannot(
+            "a process asked to be notified of messages (mq_notify), and of what it asked for the kernel shows only a part",
+            "Let the program take its notification back, then try again.",
+        ));
+    };
+    // Taking them out and putting them back would notify.
+    if message_queue::attributes(file).map_err(|e| may_not(&e))?.now > 0 {
+        return Err(Stop::cannot(
+            "a process asked to be notified of messages (mq_notify) while some wait to be read",
+            TRY_AGAIN,
+        ));
+    }
+    Ok(Some(Notify { owner, what }))
 }
 
 fn may_not(error: &io::Error) -> Stop {
@@ -135,7 +156,8 @@ pub(super) fn capture_all(known: &Known<'_>) -> Result<(Vec<Queue>, Vec<Inode>),
         let file = file.map_err(failed)?;
         let stat = descriptor::stat(file.as_fd()).map_err(failed)?;
         inodes.push((stat.st_dev, stat.st_ino));
-        queues.push(queue(file.as_fd(), name, false, &stat).map_err(failed)?);
+        let notify = notified(file.as_fd(), &name, (stat.st_dev, stat.st_ino), known)?;
+        queues.push(Queue { notify, ..queue(file.as_fd(), name, false, &stat).map_err(failed)? });
     }
     for look in &known.looks {
         if is_queue(look) && !inodes.contains(&look.inode()) {
@@ -143,10 +165,30 @@ pub(super) fn capture_all(known: &Known<'_>) -> Result<(Vec<Queue>, Vec<Inode>),
             let file = descriptor::reopen(look.file.as_fd(), libc::O_RDWR).map_err(failed)?;
             let name = look.link().rsplit(|b| *b == b'/').next().unwrap_or_default();
             let name = name.strip_suffix(b" (deleted)").unwrap_or(name).to_vec();
-            queues.push(queue(file.as_fd(), name, true, &look.stat).map_err(failed)?);
+            let notify = notified(file.as_fd(), &name, look.inode(), known)?;
+            queues.push(Queue { notify, ..queue(file.as_fd(), name, true, &look.stat).map_err(failed)? });
         }
     }
     Ok((queues, inodes))
+}
+
+/// The same for a capture, before anything is taken out.
+fn notified(
+    file: BorrowedFd<'_>,
+    name: &[u8],
+    inode: Inode,
+    known: &Known<'_>,
+) -> Result<Option<Notify>, Error> {
+    notify(file, inode, known).map_err(|stop| match stop {
+        Stop::Cannot { reason, remedy } => Error::Refused(vec![Refusal {
+            process: "session".to_owned(),
+            pid: 0,
+            what: format!("message queue /{}", String::from_utf8_lossy(name)),
+            reason,
+            remedy,
+        }]),
+        Stop::Failed(error) => error,
+    })
 }
 
 fn queue(file: BorrowedFd<'_>, name: Vec<u8>, unlinked: bool, stat: &libc::stat) -> io::Result<Queue> {
@@ -165,7 +207,8 @@ fn queue(file: BorrowedFd<'_>, name: Vec<u8>, unlinked: bool, stat: &libc::stat)
         message_queue::send(file, text, *priority)?;
     }
     taken?;
-    Ok(Queue { name, unlinked, mode: stat.st_mode & 0o777, limits: (most, size), messages })
+    let mode = stat.st_mode & 0o777;
+    Ok(Queue { name, unlinked, mode, limits: (most, size), messages, notify: None })
 }
 
 impl OpenFileKind for State {
@@ -173,14 +216,9 @@ impl OpenFileKind for State {
         is_queue(look)
     }
 
-    fn check(look: &Look, _known: &Known<'_>) -> Result<(), Stop> {
+    fn check(look: &Look, known: &Known<'_>) -> Result<(), Stop> {
         descriptor::reopen(look.file.as_fd(), libc::O_RDWR).map_err(|e| may_not(&e))?;
-        if is_notifying(look.file.as_fd()).map_err(|e| may_not(&e))? {
-            return Err(Stop::cannot(
-                "a process asked to be notified of messages (mq_notify), and of what it asked for the kernel shows only a part",
-                "Let the program take its notification back, then try again.",
-            ));
-        }
+        notify(look.file.as_fd(), look.inode(), known)?;
         Ok(())
     }
 
@@ -289,15 +327,29 @@ pub fn finish(queues: &[Queue], stubs: &mut dyn Stubs) -> Result<(), Error> {
     if batch.is_empty() { Ok(()) } else { stubs.run(stubs.holder(), &batch).map(drop) }
 }
 
+/// The notifications that a process had asked for: by its descriptor of the queue, and what.
+///
+/// # Errors
+/// If it has no such descriptor.
+pub fn of_process(image: &Descriptors, pid: i32) -> Result<Vec<(i32, &Notification)>, Error> {
+    let entries = image.tables.iter().filter(|table| table.pid == pid).flat_map(|table| &table.entries);
+    let queue_of = |file: FileId| match image.files.get(file.0 as usize).map(|file| &file.kind) {
+        Some(Kind::MessageQueue(state)) => Some(state.queue as usize),
+        _ => None,
+    };
+    let number = |queue: usize| entries.clone().find(|e| queue_of(e.file) == Some(queue)).map(|e| e.number);
+    let own = image.queues.iter().enumerate().filter_map(|(i, queue)| Some((i, queue.notify.as_ref()?)));
+    own.filter(|(_, notify)| notify.owner == pid)
+        .map(|(queue, notify)| match number(queue) {
+            Some(number) if notify.what.is_whole() => Ok((number, &notify.what)),
+            _ => Err(Error::Image("a message queue notifies a process that does not have it".into())),
+        })
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_notified_process_is_read() {
-        assert_eq!(parse_owner("QSIZE:129        NOTIFY:2    SIGNO:0     NOTIFY_PID:8260  \n"), 8260);
-        assert_eq!(parse_owner("QSIZE:0          NOTIFY:0    SIGNO:0     NOTIFY_PID:0     \n"), 0);
-    }
 
     #[test]
     fn a_name_that_was_taken_again_is_lent_another() {
@@ -307,6 +359,7 @@ mod tests {
             mode: 0o600,
             limits: (10, 8192),
             messages: Vec::new(),
+            notify: None,
         };
         let queues = [queue(b"a", true), queue(b"a", false), queue(b"b", true), queue(b"b", true)];
         let names = names(&queues).unwrap();

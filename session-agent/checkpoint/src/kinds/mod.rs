@@ -37,6 +37,7 @@ pub mod namespace_file;
 pub mod namespace_finder;
 pub mod namespaces;
 pub mod netlink;
+pub mod notifications;
 pub mod object_pages;
 pub mod open_file;
 mod paths;

@@ -21,6 +21,8 @@ use crate::kinds::locks::{self, Place};
 use crate::kinds::memory_file;
 use crate::kinds::memory_settings;
 use crate::kinds::memory_traits;
+use crate::kinds::message_queue;
+use crate::kinds::notifications;
 use crate::kinds::private_files;
 use crate::kinds::process::{self, ProcessState};
 use crate::kinds::signals::{self, Action};
@@ -152,6 +154,9 @@ impl Restorer {
             one.finish_calls(image)?;
         }
         self.delete_folders(&stand_ins)?;
+        for one in &building {
+            self.ask_for_notifications(one, image, pod)?;
+        }
         self.close_shared_table()?;
         self.take_locks(image, ask_for_locks)?;
         let mut threads = Vec::new();
@@ -166,6 +171,26 @@ impl Restorer {
         self.stubs.remove(&holder);
         stub.exit(0)?;
         Ok(Prepared { restorer: self, threads })
+    }
+
+    /// What a process asked message queues for: last, since it forgets that with each descriptor that it closes.
+    fn ask_for_notifications(
+        &mut self,
+        one: &Building<'_>,
+        image: &Image,
+        pod: &dyn Pod,
+    ) -> Result<(), Error> {
+        let io = |e| Error::system("recording a notification", e);
+        for (number, what) in message_queue::of_process(&image.descriptors, one.state.pid)? {
+            let mut batch = Batch::new();
+            what.ask(number, &mut batch);
+            self.stub(one.state.pid)?.run(&batch)?;
+            if let Some(book) = pod.filters() {
+                book.note(notifications::key(one.stub.host, number).map_err(io)?, what.clone())
+                    .map_err(io)?;
+            }
+        }
+        Ok(())
     }
 
     /// What was open for the restore only would be somebody who has the file open besides the owner of a lease.

@@ -5,6 +5,8 @@
 //! instructions before it, and lets it go on with what that call returned. The program sees an ordinary call.
 //! While no keeper is there, the thread waits.
 //!
+//! What is asked of message queues (mq_notify(3)) is recorded likewise, without touching the thread.
+//!
 //! What can't be recorded is installed all the same, and the session's programs with filters can't be moved from then
 //! on: filters of a thread that is being debugged, and those without room for the engine's instructions.
 
@@ -15,6 +17,7 @@ use std::sync::Arc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use roam_checkpoint::kinds::dumpable;
 use roam_checkpoint::kinds::filters::{self, Book, Filter};
+use roam_checkpoint::kinds::notifications::{self, Notification, Shown};
 use roam_sys::batch::Batch;
 use roam_sys::borrowed::Borrowed;
 use roam_sys::inject::InjectError;
@@ -61,7 +64,11 @@ impl Recorder {
         let (stopped, stop) = io::pipe()?;
         std::thread::Builder::new().name("filters".into()).spawn(move || {
             while let Some(told) = next(&listener, &stopped) {
-                record(told, &listener, &book);
+                if told.nr == libc::SYS_mq_notify {
+                    note(told, &listener, &book);
+                } else {
+                    record(told, &listener, &book);
+                }
             }
         })?;
         Ok(Self { _stop: stop })
@@ -90,6 +97,31 @@ fn next(listener: &OwnedFd, stopped: &io::PipeReader) -> Option<Told> {
             return Some(told);
         }
     }
+}
+
+/// What a process asks a message queue for goes into the book, and the call goes on.
+fn note(told: Told, listener: &OwnedFd, book: &Book) {
+    if let Err(error) = remember(told, book) {
+        // Such as a call that the kernel will refuse. What is not in the book can't be moved.
+        tracing::debug!(%error, thread = told.tid, "a notification is not recorded");
+    }
+    // If the thread was stopped meanwhile, it asks again.
+    let _ = told.go_on(listener.as_fd());
+}
+
+fn remember(told: Told, book: &Book) -> io::Result<()> {
+    let [number, event, ..] = told.args;
+    let pid = status::read(told.tid)?.tgid;
+    if event == 0 {
+        return Ok(());
+    }
+    let key = notifications::key(pid, number as i32)?;
+    // Whoever comes second gets EBUSY.
+    let queue = std::fs::File::open(format!("/proc/{pid}/fd/{}", number as i32))?;
+    if Shown::of(queue.as_fd())?.is_none() {
+        book.note(key, Notification::read(pid, event)?)?;
+    }
+    Ok(())
 }
 
 fn record(told: Told, listener: &OwnedFd, book: &Arc<Book>) {
