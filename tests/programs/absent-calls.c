@@ -1,5 +1,6 @@
 /* Calls whose effects could not be carried are absent in a session, and stay so after a move: key rings,
- * userfaultfd, io_uring, perf, bpf, secret memory, Landlock, programs of other architectures. Also in new programs. */
+ * userfaultfd, io_uring, perf, bpf, secret memory, Landlock, programs of other architectures; and sockets of several paths, of ciphers and of virtual machines. Also in new
+ * programs. */
 #include "proc.h"
 
 static const struct { long number; const char *name; } calls[] = {
@@ -7,6 +8,11 @@ static const struct { long number; const char *name; } calls[] = {
     {SYS_bpf, "bpf"}, {SYS_add_key, "add_key"}, {SYS_request_key, "request_key"}, {SYS_keyctl, "keyctl"},
     {SYS_memfd_secret, "memfd_secret"}, {SYS_landlock_create_ruleset, "landlock_create_ruleset"},
     {SYS_landlock_restrict_self, "landlock_restrict_self"}, {0x40000000 | SYS_getpid, "x32 getpid"},
+};
+
+static const struct { int family, protocol, error; } sockets[] = {
+    {AF_INET, 262 /* IPPROTO_MPTCP */, EPROTONOSUPPORT}, {AF_INET6, 262, EPROTONOSUPPORT}, {AF_ALG, 0, EAFNOSUPPORT},
+    {AF_VSOCK, 0, EAFNOSUPPORT},
 };
 
 /* Alone this program is free; in a session it is not. */
@@ -18,6 +24,11 @@ static int look(void *unused) {
         errno = 0;
         long answer = syscall(calls[i].number, -1l, -1l, -1l, -1l, -1l);
         CHECK(!confined || (answer < 0 && errno == ENOSYS), "%s answers %ld, errno %d", calls[i].name, answer, errno);
+    }
+    for (size_t i = 0; i < sizeof sockets / sizeof *sockets; i++) {
+        int fd = socket(sockets[i].family, SOCK_STREAM, sockets[i].protocol);
+        CHECK(!confined || (fd < 0 && errno == sockets[i].error), "a socket of family %d is there", sockets[i].family);
+        if (fd >= 0) close(fd);
     }
     if (confined) {
         int old;

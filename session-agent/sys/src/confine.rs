@@ -133,6 +133,17 @@ pub fn filter(pass: Option<u64>) -> Vec<libc::sock_filter> {
         ]);
     }
     program.extend([
+        // Sockets that can't be carried; kernels are built without them, too. Who wants several paths for TCP
+        // (Go programs ask for that unasked) takes plain TCP then.
+        op(EQUAL, 0, 8, libc::SYS_socket as u32),
+        op(LOAD, 0, 0, low(0)),
+        op(EQUAL, 1, 0, libc::AF_ALG as u32),
+        op(EQUAL, 0, 1, libc::AF_VSOCK as u32),
+        op(RETURN, 0, 0, error(libc::EAFNOSUPPORT)),
+        op(LOAD, 0, 0, low(2)),
+        op(EQUAL, 0, 1, libc::IPPROTO_MPTCP as u32),
+        op(RETURN, 0, 0, error(libc::EPROTONOSUPPORT)),
+        op(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW),
         // Directory notification can't be read back; a kernel may be built without it.
         op(EQUAL, 0, 4, libc::SYS_fcntl as u32),
         op(LOAD, 0, 0, low(1)),
@@ -310,6 +321,24 @@ mod tests {
         let notify = [3, libc::F_NOTIFY as u64, 0, 0, 0, 0];
         assert_eq!(verdict(libc::SYS_fcntl, notify), error(libc::EINVAL));
         assert_eq!(verdict(libc::SYS_fcntl, [3, 1, 0, 0, 0, 0]), libc::SECCOMP_RET_ALLOW);
+    }
+
+    #[test]
+    fn sockets_that_can_not_be_carried_are_unknown() {
+        let socket = |family: i32, protocol: i32| {
+            let (family, kind) = (family as u64, (libc::SOCK_STREAM | libc::SOCK_CLOEXEC) as u64);
+            verdict(libc::SYS_socket, [family, kind, protocol as u64, 0, 0, 0])
+        };
+        for family in [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK] {
+            assert_eq!(socket(family, 0), libc::SECCOMP_RET_ALLOW);
+            assert_eq!(socket(family, libc::IPPROTO_TCP), libc::SECCOMP_RET_ALLOW);
+        }
+        for family in [libc::AF_ALG, libc::AF_VSOCK] {
+            assert_eq!(socket(family, 0), error(libc::EAFNOSUPPORT));
+        }
+        for family in [libc::AF_INET, libc::AF_INET6] {
+            assert_eq!(socket(family, libc::IPPROTO_MPTCP), error(libc::EPROTONOSUPPORT));
+        }
     }
 
     #[test]

@@ -1,7 +1,9 @@
-//! Netlink sockets: routes, device events, generic netlink, socket diagnosis.
+//! Netlink sockets: routes, device events, generic netlink, socket diagnosis, between programs, and others of which
+//! the kernel keeps nothing but the socket.
 //!
-//! Refused: other protocols, and a socket with unread messages (for a moment only), because what the
-//! kernel said can't be said again.
+//! Refused: other protocols, and a socket with unread messages (for a moment only). Only the first of them can be
+//! seen without taking it, and what the kernel said can't be said again: an answer follows from a question that
+//! nobody knows any more, and messages from others than the kernel are ignored by those who read it.
 
 use std::os::fd::AsFd;
 
@@ -31,8 +33,16 @@ pub struct State {
     pub filter: Option<Vec<u8>>,
 }
 
-const PROTOCOLS: [i32; 4] =
-    [libc::NETLINK_ROUTE, libc::NETLINK_SOCK_DIAG, libc::NETLINK_KOBJECT_UEVENT, libc::NETLINK_GENERIC];
+const PROTOCOLS: [i32; 8] = [
+    libc::NETLINK_ROUTE,
+    libc::NETLINK_USERSOCK,
+    libc::NETLINK_SOCK_DIAG,
+    libc::NETLINK_SELINUX,
+    libc::NETLINK_AUDIT,
+    libc::NETLINK_KOBJECT_UEVENT,
+    libc::NETLINK_GENERIC,
+    libc::NETLINK_CRYPTO,
+];
 const OPTIONS: [(i32, i32); 9] = [
     (libc::SOL_SOCKET, libc::SO_SNDBUF),
     (libc::SOL_SOCKET, libc::SO_RCVBUF),

@@ -36,15 +36,17 @@ pub(super) struct Found {
 ///
 /// # Errors
 /// A refusal of what could not be put back for certain.
-pub(super) fn find(own: Address, info: &Info, known: &Known<'_>) -> Result<Found, Stop> {
+pub(super) fn find(listening: Address, info: &Info, known: &Known<'_>) -> Result<Found, Stop> {
     let table = known.tcp()?;
-    let (ip, port) = own.plain();
+    let (ip, port) = listening.plain();
     let mut found = Vec::new();
     let mut hidden = false;
     for entry in &table.sockets {
         let (asked, own) = (Address(entry.own), Address(entry.peer));
         let (own_ip, own_port) = asked.plain();
-        let mine = own_port == port && (ip.is_unspecified() || ip == own_ip);
+        // Two may listen at one port, one for each family; who waits is of the listener's.
+        let family = listening.0.is_ipv4() == asked.0.is_ipv4();
+        let mine = family && own_port == port && (ip.is_unspecified() || ip == own_ip);
         if !mine || entry.inode != 0 || ![ESTABLISHED, CLOSE_WAIT].contains(&entry.state) {
             continue;
         }
