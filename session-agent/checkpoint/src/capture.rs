@@ -248,6 +248,12 @@ impl Frozen {
         if !refusals.is_empty() {
             return Err(Error::Refused(refusals));
         }
+        let mut rings = HashMap::new();
+        if aio::any() {
+            for process in self.living() {
+                rings.insert(process.node.pid, aio::capture(process)?);
+            }
+        }
         let private = private_files::capture(pod, &Leased::of(&holders)?, objects)?;
         let (ipc, unattached, helper) = match self.living().find(|p| finder.places(p.node.pid).ipc == 0) {
             Some(first) => {
@@ -283,7 +289,7 @@ impl Frozen {
         self.locks = locks::all(&descriptors);
         for process in &mut processes {
             self.ask_of_stop(process)?;
-            self.take_rings(process, &layout)?;
+            process.rings = rings.remove(&process.pid).unwrap_or_default();
         }
         self.objects = std::mem::take(objects);
         self.views = views;
@@ -297,16 +303,6 @@ impl Frozen {
         let finder = Finder::of(pod, self.processes.iter())?;
         let inside = finder.look_inside(pod, false)?;
         Ok((finder, inside))
-    }
-
-    /// Its contexts of asynchronous I/O, which it takes part in itself.
-    fn take_rings(&self, process: &mut ProcessState, layout: &Layout) -> Result<(), Error> {
-        let frozen = self.living().find(|p| p.node.pid == process.pid);
-        let layout = layout.processes.iter().find(|p| p.node.pid == process.pid);
-        if let Some((frozen, layout)) = frozen.zip(layout) {
-            process.rings = aio::capture(frozen, layout)?;
-        }
-        Ok(())
     }
 
     /// Whether the parent of a stopped process has been told, which only it can ask.

@@ -17,13 +17,14 @@ use roam_api::error::Refusal;
 use roam_sys::batch::Batch;
 use roam_sys::limits::Raised;
 use roam_sys::memory::{self, MemFile};
+use roam_sys::procfs::maps::{self, Area};
 use serde::{Deserialize, Serialize};
 
 use super::aio_turn::{EVENT, Event, HEADER, Header, Turn};
 use crate::capture::ask_alone;
 use crate::error::Error;
 use crate::freeze::FrozenProcess;
-use crate::pages::{Backing, Mapping, ProcessLayout};
+use crate::pages::Mapping;
 use crate::restore::stub::Stub;
 
 /// How long requests may still be under way once all threads stand.
@@ -67,29 +68,36 @@ pub fn cut() -> (String, String) {
     )
 }
 
-fn rings(layout: &ProcessLayout) -> impl Iterator<Item = &Mapping> {
-    layout.mappings.iter().filter(|m| m.backing == Backing::Ring)
+/// Whether anything on this machine has a context, as far as can be told.
+#[must_use]
+pub fn any() -> bool {
+    std::fs::read_to_string("/proc/sys/fs/aio-nr").map_or(true, |text| text.trim() != "0")
 }
 
-/// Takes the rings of a frozen process, and leaves them as they were.
+/// Takes the rings of a frozen process, and leaves them as they were. What is under way ends now, and with it changes
+/// memory, files and counters, so all of those come later.
 ///
 /// # Errors
 /// [`Error::Refused`] for what can't be carried, or a failed call.
-pub fn capture(process: &FrozenProcess, layout: &ProcessLayout) -> Result<Vec<Ring>, Error> {
-    let all: Vec<&Mapping> = rings(layout).collect();
+pub fn capture(process: &FrozenProcess) -> Result<Vec<Ring>, Error> {
+    let areas = maps::read(process.host)
+        .map_err(|e| Error::system(format!("reading the memory map of {}", process.name), e))?;
+    // Of one that was cut the layout tells.
+    let whole = |area: &Area| area.name.strip_suffix(b" (deleted)").is_some_and(is_ring) && area.offset == 0;
+    let all: Vec<Area> = areas.into_iter().filter(whole).collect();
     if all.is_empty() {
         return Ok(Vec::new());
     }
     // It is a context where a call takes it as one.
     let (asked, done) = ask_alone(process, |batch| {
         let no_time = batch.room(16);
-        let ask = |m: &&Mapping| {
+        let ask = |m: &Area| {
             let call = [m.start.into(), 0.into(), 0.into(), 0.into(), no_time.into()];
             batch.may("looking for a context", libc::SYS_io_getevents, &call)
         };
         all.iter().map(ask).collect::<Vec<_>>()
     })?;
-    let one = |(m, ret): (&&Mapping, _)| {
+    let one = |(m, ret): (&Area, _)| {
         let what = if done.ret(ret) == 0 {
             let (head, events) = settled(process, m)?;
             What::Context(head, events)
@@ -108,7 +116,7 @@ fn read(host: i32, start: u64, len: u64) -> Result<Vec<u8>, Error> {
 }
 
 /// The head and the unread events of a context in which nothing is under way.
-fn settled(process: &FrozenProcess, m: &Mapping) -> Result<(u32, Vec<Event>), Error> {
+fn settled(process: &FrozenProcess, m: &Area) -> Result<(u32, Vec<Event>), Error> {
     let refuse = |reason: &str, remedy: &str| {
         Error::Refused(vec![Refusal {
             process: process.name.clone(),
@@ -164,7 +172,7 @@ fn settled(process: &FrozenProcess, m: &Mapping) -> Result<(u32, Vec<Event>), Er
 /// the turn put what is among the events already.
 fn mend(
     process: &FrozenProcess,
-    m: &Mapping,
+    m: &Area,
     written: (u32, usize),
     mut events: Vec<Event>,
 ) -> Result<(), Error> {
