@@ -44,9 +44,9 @@ const FORBIDDEN: [(&str, &str, &str, &str); 2] = [
 pub fn cases(lab: &LabGuard) -> Vec<(&'static str, Result<()>)> {
     let mut results = Vec::new();
     for (name, breaks, named, mends) in WRONG {
-        let result = as_root(lab, breaks).and_then(|()| {
+        let result = as_root(lab, "laptop", breaks).and_then(|()| {
             let refused = refused(lab, name, &["/usr/bin/sleep", "1000"], named);
-            as_root(lab, mends).and(refused)
+            as_root(lab, "laptop", mends).and(refused)
         });
         results.push((name, result));
     }
@@ -92,7 +92,10 @@ fn undone(lab: &LabGuard, name: &str, program: &str, file: &str) -> Result<()> {
 
 /// Another program at the target has the lock that the session holds on its own machine's file of that name.
 fn with_lock_taken(lab: &LabGuard, name: &str, what: impl FnOnce(&str) -> Result<()>) -> Result<()> {
-    let file = &*format!("/var/tmp/roam-{name}");
+    let file = &*format!("/srv/{name}");
+    for machine in ["desk", "laptop"] {
+        as_root(lab, machine, &format!("install -m 666 /dev/null {file}"))?;
+    }
     let mut other = lab.on("laptop", &["flock", file, "-c", "echo locked; exec sleep 1000"])?;
     let mut other = other.stdout(std::process::Stdio::piped()).spawn()?;
     let mut lines = wait::Lines::of(other.stdout.take().context("stdout was piped")?);
@@ -103,9 +106,9 @@ fn with_lock_taken(lab: &LabGuard, name: &str, what: impl FnOnce(&str) -> Result
     result
 }
 
-fn as_root(lab: &LabGuard, script: &str) -> Result<()> {
-    let laptop = lab.machine("laptop")?;
-    wait::success(enter::as_root(&laptop, "sh").args(["-c", script]), Limit::seconds(20)).map(drop)
+fn as_root(lab: &LabGuard, machine: &str, script: &str) -> Result<()> {
+    let machine = lab.machine(machine)?;
+    wait::success(enter::as_root(&machine, "sh").args(["-c", script]), Limit::seconds(20)).map(drop)
 }
 
 fn refused(lab: &LabGuard, name: &str, argv: &[&str], named: &str) -> Result<()> {

@@ -8,7 +8,9 @@
 //! itself gives when it loses some: IN_Q_OVERFLOW, which means "look again". Refused: a watch whose path
 //! can't be found.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
+use std::path::Path;
+use std::rc::Rc;
 
 use roam_sys::batch::{Batch, Done};
 use roam_sys::descriptor;
@@ -18,6 +20,7 @@ use super::build::Build;
 use super::descriptors::Descriptors;
 use super::find_inode;
 use super::gather::{Capture, Known};
+use super::kernel_name::{self, Name};
 use super::open_file::{FileId, Kind, Look, OpenFileKind, Stop};
 use crate::error::Error;
 use crate::stubs::Stubs;
@@ -227,16 +230,17 @@ fn watches(look: &Look, known: &Known<'_>, effort: find_inode::Effort) -> Result
     let mut watches = Vec::with_capacity(found.len());
     let mut named = Vec::with_capacity(found.len());
     for watch in found {
-        match nameless((watch.device, watch.inode), look, known) {
+        let name = Name { inode: (watch.device, watch.inode), handle: watch.handle.clone() };
+        match nameless(&name, look, known) {
             Some(number) => {
                 let target = Target::Number(number);
                 watches.push(Watch { wd: watch.wd, target, mask: watch.mask & MASK });
             }
-            None => named.push(watch),
+            None => named.push((watch, name)),
         }
     }
-    let wanted: Vec<(u64, u64)> = named.iter().map(|w| (w.device, w.inode)).collect();
-    for (watch, path) in named.iter().zip(find_inode::paths(&wanted, known, effort)) {
+    let wanted: Vec<Name> = named.iter().map(|(_, name)| name.clone()).collect();
+    for ((watch, _), path) in named.iter().zip(find_inode::paths(&wanted, known, effort)) {
         let path = path.ok_or_else(|| {
             Stop::cannot(
                 format!("the file or folder that it watches (inode {}) can't be found", watch.inode),
@@ -253,10 +257,14 @@ fn watches(look: &Look, known: &Known<'_>, effort: find_inode::Effort) -> Result
 }
 
 /// The number under which the watcher's process has a file open that has no name any more.
-fn nameless(inode: (u64, u64), look: &Look, known: &Known<'_>) -> Option<i32> {
-    let open = known.of_inode(inode).iter().find(|id| known.look(**id).stat.st_nlink == 0)?;
+fn nameless(name: &Name, look: &Look, known: &Known<'_>) -> Option<i32> {
+    let is_it = |other: &&Rc<Look>| {
+        let here = format!("/proc/self/fd/{}", other.file.as_raw_fd());
+        other.stat.st_nlink == 0 && kernel_name::of(Path::new(&here), true).as_ref() == Some(name)
+    };
+    let open = known.id(known.looks.iter().find(is_it)?)?;
     let table = known.tables.get(look.holder.0).filter(|_| !look.in_flight)?;
-    Some(table.iter().find(|entry| entry.file == *open)?.number)
+    Some(table.iter().find(|entry| entry.file == open)?.number)
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ pub mod inet;
 pub mod inotify;
 pub mod ipc;
 pub mod kernel_file;
+pub mod kernel_name;
 pub mod leases;
 pub mod locks;
 mod mapped_file;

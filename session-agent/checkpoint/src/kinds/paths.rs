@@ -37,7 +37,7 @@ pub fn reopened(flags: i32) -> i32 {
 pub fn locate(look: &Look, known: &Known<'_>, remedy: &str) -> Result<Vec<u8>, Stop> {
     let first = first_name(look, known, remedy);
     if first.is_err() && look.file_type() != libc::S_IFDIR && look.stat.st_nlink > 0 {
-        let found = find_inode::paths(&[look.inode()], known, find_inode::Effort::Thorough);
+        let found = find_inode::paths(&[look.inode().into()], known, find_inode::Effort::Thorough);
         if let Some(path) = found.into_iter().flatten().next() {
             return Ok(path);
         }

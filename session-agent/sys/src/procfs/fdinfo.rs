@@ -156,10 +156,12 @@ pub struct InotifyWatch {
     pub wd: i32,
     /// The watched inode.
     pub inode: u64,
-    /// Its device, as stat(2) numbers it.
+    /// Its file system's device, in stat(2)'s form.
     pub device: u64,
     /// The mask.
     pub mask: u32,
+    /// Its handle, type and bytes as they are written; empty if the file system makes none.
+    pub handle: Vec<u8>,
 }
 
 fn inotify_watch(line: &str) -> Option<InotifyWatch> {
@@ -170,6 +172,12 @@ fn inotify_watch(line: &str) -> Option<InotifyWatch> {
         inode: u64::from_str_radix(field("ino")?, 16).ok()?,
         device: device(field("sdev")?)?,
         mask: u32::from_str_radix(field("mask")?, 16).ok()?,
+        handle: [field("fhandle-type"), field("f_handle")]
+            .into_iter()
+            .flatten()
+            .collect::<Vec<_>>()
+            .join(":")
+            .into(),
     })
 }
 
@@ -227,7 +235,13 @@ mod tests {
         .unwrap();
         assert_eq!(
             inotify.inotify(),
-            [InotifyWatch { wd: 10, inode: 0x9e7e, device: libc::makedev(8, 0x13), mask: 0x0800_afce }]
+            [InotifyWatch {
+                wd: 10,
+                inode: 0x9e7e,
+                device: libc::makedev(8, 0x13),
+                mask: 0x0800_afce,
+                handle: b"1:7e".to_vec()
+            }]
         );
     }
 
