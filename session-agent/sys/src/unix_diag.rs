@@ -20,7 +20,7 @@ pub struct UnixSocket {
     pub state: u8,
     /// The inode of the other side; 0 if that is gone or not accepted yet; `None` for no other side.
     pub peer: Option<u64>,
-    /// Device and inode of the file that it is bound to, as stat(2) numbers them.
+    /// Device and inode of the file that it is bound to, in the form of stat(2).
     pub file: Option<(u64, u64)>,
     /// For a listener: the sockets that wait to be accepted.
     pub waiting: Vec<u64>,

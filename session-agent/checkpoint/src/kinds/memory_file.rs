@@ -5,6 +5,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
+use nix::sys::statfs::{TMPFS_MAGIC, fstatfs};
 use roam_sys::batch::Batch;
 use roam_sys::descriptor;
 use serde::{Deserialize, Serialize};
@@ -13,6 +14,7 @@ use super::build::Build;
 use super::gather::{Capture, Known};
 use super::open_file::{FileId, Look, OpenFileKind, Stop};
 use super::paths;
+use crate::content;
 use crate::error::Error;
 use crate::objects::{Object, ObjectId, ObjectKind};
 
@@ -40,7 +42,7 @@ impl OpenFileKind for State {
 
     fn capture(look: &Look, at: &mut Capture<'_>) -> Result<Self, Stop> {
         refuse_huge(look)?;
-        let (device, inode) = look.inode();
+        let (device, inode) = as_mapped(look)?;
         // Known from a mapping already, perhaps: only a descriptor tells its size and seals.
         let known = at.objects.find(device, inode).filter(|id| at.objects.has_file(*id));
         let object = match known {
@@ -73,6 +75,17 @@ impl OpenFileKind for State {
 }
 
 const DELETED: &[u8] = b" (deleted)";
+
+/// Device and inode as a mapping of the file shows them; on btrfs and overlayfs stat(2) has another device.
+fn as_mapped(look: &Look) -> Result<(u64, u64), Stop> {
+    let on_tmpfs = fstatfs(&look.file).is_ok_and(|fs| fs.filesystem_type() == TMPFS_MAGIC);
+    if on_tmpfs {
+        return Ok(look.inode());
+    }
+    // What can't be mapped is not known from a mapping.
+    Ok(content::maps_name(&readable(look)?.into())
+        .map_or(look.inode(), |((major, minor), inode)| (libc::makedev(major, minor), inode)))
+}
 
 /// Pages of the machine's pool: the target's may be empty, and only mappings can fill them.
 fn refuse_huge(look: &Look) -> Result<(), Stop> {

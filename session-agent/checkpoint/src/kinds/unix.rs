@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::build::Build;
 use super::gather::{Capture, Known};
+use super::kernel_name;
 use super::memory::in_root;
 use super::namespaces::Id;
 use super::open_file::{FileId, Look, OpenFileKind, Stop};
@@ -278,8 +279,10 @@ fn name(look: &Look, diag: &UnixSocket, known: &Known<'_>) -> Result<Option<Name
         ));
     }
     let mode = |path: &[u8]| {
-        let file = known.stat_path(path).ok().filter(|s| Some((s.st_dev, s.st_ino)) == diag.file);
-        file.map(|s| s.st_mode & 0o7777)
+        let (stat, wanted) = (known.stat_path(path).ok()?, diag.file?);
+        let here = in_root(&known.pod.root(), path);
+        let is_it = kernel_name::is(&here, (stat.st_dev, stat.st_ino), &wanted.into());
+        is_it.then_some(stat.st_mode & 0o7777)
     };
     if let Some(mode) = mode(path) {
         return Ok(Some(Name { mode: Some(mode), renamed: None, bytes }));
