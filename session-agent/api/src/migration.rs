@@ -21,6 +21,8 @@ use crate::keeper::Identity;
 
 /// The longest piece of bytes in one [`Item`].
 pub const MAX_PIECE: usize = 1 << 20;
+/// The longest range in one [`Item::Inherited`], in bytes: memory is counted between two items.
+pub const MAX_INHERITED: u64 = 64 << 20;
 
 /// What memory a piece belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -76,6 +78,18 @@ pub enum Item {
         /// So many bytes.
         len: u64,
     },
+    /// These pages of a new process are as its parent's, which were sent before: it is to have them as if it had just
+    /// been forked. Ascending, before anything else of it.
+    Inherited {
+        /// The process, by its pid in the pod.
+        pid: i32,
+        /// Its parent.
+        from: i32,
+        /// From this address on, in both.
+        address: u64,
+        /// So many bytes, at most [`MAX_INHERITED`].
+        len: u64,
+    },
 }
 
 /// An [`Item`] whose bytes lie elsewhere. In bytes both look the same.
@@ -110,6 +124,17 @@ pub enum ItemRef<'a> {
         /// So many bytes.
         len: u64,
     },
+    /// [`Item::Inherited`].
+    Inherited {
+        /// The process, by its pid in the pod.
+        pid: i32,
+        /// Its parent.
+        from: i32,
+        /// From this address on, in both.
+        address: u64,
+        /// So many bytes.
+        len: u64,
+    },
 }
 
 impl Item {
@@ -120,6 +145,7 @@ impl Item {
             Self::Bytes { part, last, ref bytes } => ItemRef::Bytes { part, last, bytes },
             Self::Pages { place, address, ref bytes } => ItemRef::Pages { place, address, bytes },
             Self::Forget { place, address, len } => ItemRef::Forget { place, address, len },
+            Self::Inherited { pid, from, address, len } => ItemRef::Inherited { pid, from, address, len },
         }
     }
 }
@@ -130,6 +156,7 @@ impl From<ItemRef<'_>> for Item {
             ItemRef::Bytes { part, last, bytes } => Self::Bytes { part, last, bytes: bytes.to_vec() },
             ItemRef::Pages { place, address, bytes } => Self::Pages { place, address, bytes: bytes.to_vec() },
             ItemRef::Forget { place, address, len } => Self::Forget { place, address, len },
+            ItemRef::Inherited { pid, from, address, len } => Self::Inherited { pid, from, address, len },
         }
     }
 }
@@ -228,6 +255,7 @@ mod tests {
             Item::Pages { place, address: 0x7fff_0000_1000, bytes: vec![9; 4096] },
             Item::Pages { place: Place::Object(3), address: 0, bytes: vec![] },
             Item::Forget { place, address: 4096, len: 8192 },
+            Item::Inherited { pid: 8, from: 7, address: 0x7fff_0000_1000, len: 4096 },
         ] {
             let bytes = encode_section(&item).unwrap();
             assert_eq!(encode_section(&item.borrow()).unwrap(), bytes);

@@ -344,6 +344,7 @@ impl Frozen {
             }
             None => {
                 let open = self.open_memory(&self.areas)?;
+                sender.inheritance.told(&image.layout, &open, true);
                 for process in &image.layout.processes {
                     if let Some(access) = open.get(&process.node.pid) {
                         sender.process(access, process)?;

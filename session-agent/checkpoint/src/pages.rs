@@ -1,5 +1,6 @@
 //! Memory on its way: where mappings lie ([`Layout`]), and who takes pages ([`PageSink`]).
 
+use roam_sys::runs::{Run, push};
 use serde::{Deserialize, Serialize};
 
 use crate::content::Content;
@@ -88,6 +89,34 @@ impl Mapping {
             same @ (Backing::Anonymous | Backing::Jumps | Backing::Ring) => same.clone(),
         }
     }
+
+    /// Whether the other is made like this one at an address that lies in both.
+    #[must_use]
+    pub fn is_same_at(&self, other: &Self, address: u64) -> bool {
+        self.shared == other.shared
+            && self.traits.made_like(&other.traits)
+            && self.backing_at(address) == other.backing_at(address)
+    }
+}
+
+/// Where a child can have pages of its parent's: both have the same private memory there.
+#[must_use]
+pub fn inheritable(parent: &[Mapping], child: &[Mapping]) -> Vec<Run> {
+    let private = |m: &&Mapping| !m.shared && m.backing != Backing::Jumps;
+    let mut runs = Vec::new();
+    let mut first = 0;
+    for new in child.iter().filter(private) {
+        while parent.get(first).is_some_and(|old| old.end <= new.start) {
+            first += 1;
+        }
+        for old in parent[first..].iter().take_while(|old| old.start < new.end).filter(private) {
+            let (start, end) = (old.start.max(new.start), old.end.min(new.end));
+            if old.is_same_at(new, start) {
+                push(&mut runs, Run { start, end });
+            }
+        }
+    }
+    runs
 }
 
 /// The mappings of one process, ascending and disjoint.
@@ -147,4 +176,11 @@ pub trait PageSink {
     /// # Errors
     /// If it can't be done; the caller gives up.
     fn forget(&mut self, space: Space, address: u64, len: u64) -> Result<(), Error>;
+
+    /// These pages of a process that is new are what was sent of its parent's: it is to have them as if it had just
+    /// been forked. Ascending, in what [`inheritable`] says, and before anything else of that process.
+    ///
+    /// # Errors
+    /// If they can't be had; the caller gives up.
+    fn inherited(&mut self, pid: i32, from: i32, address: u64, len: u64) -> Result<(), Error>;
 }

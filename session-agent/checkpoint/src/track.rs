@@ -26,6 +26,7 @@ use roam_sys::uffd::{self, Purpose, Registrar};
 
 use crate::error::Error;
 use crate::freeze::{Frozen, FrozenProcess, freeze};
+use crate::kinds::inheritance::Inheritance;
 use crate::kinds::memory::{Builder, ObjectViews};
 use crate::kinds::memory_send::{Access, Sender};
 use crate::kinds::namespace_finder::Finder;
@@ -43,6 +44,8 @@ pub struct Tracker {
     objects: Objects,
     /// What the target has of them.
     shown: ObjectPages,
+    /// And of parents.
+    inheritance: Inheritance,
 }
 
 struct Tracked {
@@ -85,8 +88,8 @@ impl Tracker {
         let method = tracking::method().ok_or_else(|| {
             Error::system("tracking writes", std::io::Error::from_raw_os_error(libc::EOPNOTSUPP))
         })?;
-        let (objects, shown) = (Objects::default(), ObjectPages::default());
-        let mut tracker = Self { method, processes: HashMap::new(), objects, shown };
+        let (objects, shown, inheritance) = Default::default();
+        let mut tracker = Self { method, processes: HashMap::new(), objects, shown, inheritance };
         let frozen = freeze(pod)?;
         for process in frozen.living() {
             tracker.begin(process)?;
@@ -183,6 +186,19 @@ impl Tracker {
         layout: &Layout,
         sender: &mut Sender<'_>,
     ) -> Result<(), Error> {
+        sender.inheritance = std::mem::take(&mut self.inheritance);
+        sender.inheritance.told(layout, open, !sender.running);
+        let sent = self.send_each(open, layout, sender);
+        self.inheritance = std::mem::take(&mut sender.inheritance);
+        sent
+    }
+
+    fn send_each(
+        &mut self,
+        open: &HashMap<i32, Access>,
+        layout: &Layout,
+        sender: &mut Sender<'_>,
+    ) -> Result<(), Error> {
         for process in &layout.processes {
             let pid = process.node.pid;
             let Some(access) = open.get(&pid) else { continue };
@@ -244,9 +260,6 @@ impl Tracked {
         sender: &mut Sender<'_>,
     ) -> Result<(), Error> {
         let pid = process.node.pid;
-        for mapping in process.mappings.iter().filter(|m| !trackable(m)) {
-            sender.untracked(access, pid, mapping)?;
-        }
         let found = self.find(access, process, sender.running)?;
         // Dropped by madvise, or mapped anew: it reads as new again.
         let here = runs::intersection(&self.sent, &places(process));
@@ -254,7 +267,13 @@ impl Tracked {
             sender.sink.forget(Space::Process(pid), gone.start, gone.end - gone.start)?;
         }
         let there = runs::intersection(&self.known(&process.mappings), &self.sent);
-        let wanted = runs::difference(&found.own, &runs::difference(&there, &found.changed));
+        let kept = runs::intersection(&found.own, &runs::difference(&there, &found.changed));
+        let wanted = runs::difference(&found.own, &kept);
+        sender.inheritance.begin(access, process, &kept, &wanted);
+        let wanted = sender.not_inherited(access, process, wanted)?;
+        for mapping in process.mappings.iter().filter(|m| !trackable(m)) {
+            sender.untracked(access, pid, mapping)?;
+        }
         let again = runs::intersection(&wanted, &self.sent);
         let fresh = runs::difference(&wanted, &self.sent);
         for mapping in process.mappings.iter().filter(|m| trackable(m)) {

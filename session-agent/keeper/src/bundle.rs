@@ -8,7 +8,7 @@ use std::io;
 use roam_api::codec::{decode_section, encode_section};
 use roam_api::init::Role;
 use roam_api::keeper::Identity;
-use roam_api::migration::{ItemRef, MAX_PIECE, Part, Place};
+use roam_api::migration::{ItemRef, MAX_INHERITED, MAX_PIECE, Part, Place};
 use roam_api::session::SessionSpec;
 use roam_checkpoint::objects::ObjectId;
 use roam_checkpoint::pages::{Layout, PageSink, Space};
@@ -136,6 +136,15 @@ impl PageSink for Outgoing<'_> {
     fn forget(&mut self, space: Space, address: u64, len: u64) -> Result<(), Error> {
         self.put(ItemRef::Forget { place: place(space), address, len })
     }
+
+    fn inherited(&mut self, pid: i32, from: i32, address: u64, len: u64) -> Result<(), Error> {
+        let end = address + len;
+        for address in (address..end).step_by(MAX_INHERITED as usize) {
+            let len = (end - address).min(MAX_INHERITED);
+            self.put(ItemRef::Inherited { pid, from, address, len })?;
+        }
+        Ok(())
+    }
 }
 
 /// A session that is arriving.
@@ -183,6 +192,12 @@ impl Incoming {
                 memory.pages(space(place), address, bytes)
             }
             ItemRef::Forget { place, address, len } => memory.forget(space(place), address, len),
+            ItemRef::Inherited { pid, from, address, len } => {
+                if len > MAX_INHERITED {
+                    return Err(Error::Image("too much is inherited at once".into()));
+                }
+                memory.inherited(pid, from, address, len)
+            }
         }
     }
 
@@ -219,6 +234,10 @@ mod tests {
         fn forget(&mut self, _: Space, _: u64, _: u64) -> Result<(), Error> {
             Ok(())
         }
+        fn inherited(&mut self, pid: i32, _: i32, address: u64, len: u64) -> Result<(), Error> {
+            self.0.push((Space::Process(pid), address, len as usize));
+            Ok(())
+        }
     }
     #[derive(Default)]
     struct Items(Vec<Item>);
@@ -236,14 +255,23 @@ mod tests {
         let log = vec![7; 2 * MAX_PIECE + 5];
         out.part(Part::Log, &log).unwrap();
         out.pages(Space::Process(4), 0x1000, &vec![1; MAX_PIECE + 4096]).unwrap();
-        assert_eq!(items.0.len(), 5);
+        let long = MAX_INHERITED + 4096;
+        out.inherited(5, 4, 0x1000, long).unwrap();
+        assert_eq!(items.0.len(), 7);
         let (mut incoming, mut memory) = (Incoming::default(), Memory::default());
         for item in items.0 {
             incoming.take(item.borrow(), &mut memory).unwrap();
         }
         assert_eq!(incoming.log, log);
         let second = 0x1000 + MAX_PIECE as u64;
-        assert_eq!(memory.0, [(Space::Process(4), 0x1000, MAX_PIECE), (Space::Process(4), second, 4096)]);
+        assert_eq!(
+            memory.0[..2],
+            [(Space::Process(4), 0x1000, MAX_PIECE), (Space::Process(4), second, 4096)]
+        );
+        let (whole, second) = (MAX_INHERITED as usize, 0x1000 + MAX_INHERITED);
+        assert_eq!(memory.0[2..], [(Space::Process(5), 0x1000, whole), (Space::Process(5), second, 4096)]);
+        let too_long = ItemRef::Inherited { pid: 5, from: 4, address: 0, len: long };
+        assert!(incoming.take(too_long, &mut memory).is_err());
     }
 
     proptest! {

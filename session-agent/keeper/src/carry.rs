@@ -14,7 +14,7 @@ use roam_checkpoint::{Error, Frozen, PageStats, Prepared, Restorer, Tracker, fre
 
 use crate::bundle::{About, Incoming, Outgoing};
 use crate::keeper::{Keeper, failed};
-use crate::live::{Live, Output, PodExternals, memory_of};
+use crate::live::{Live, Output, PodExternals, memory_in_use};
 use crate::log::OutputLog;
 use crate::pod::handle::Pod;
 
@@ -159,12 +159,18 @@ impl Arriving {
     /// # Errors
     /// If it can't be used; the session can't be built then.
     pub fn take(&mut self, item: ItemRef<'_>) -> Result<(), Failure> {
-        if let (ItemRef::Pages { bytes, .. }, Some(most)) = (item, self.most) {
-            self.uncounted += bytes.len() as u64;
+        if let Some(most) = self.most {
+            let new = match item {
+                ItemRef::Pages { bytes, .. } => bytes.len() as u64,
+                // They may be copied.
+                ItemRef::Inherited { len, .. } => len,
+                ItemRef::Bytes { .. } | ItemRef::Forget { .. } => 0,
+            };
+            self.uncounted = self.uncounted.saturating_add(new);
             // Not more than a part of the limit may come between two looks.
             if self.uncounted > most / 8 {
                 self.uncounted = 0;
-                if memory_of(&self.pod).1 > most {
+                if memory_in_use(&self.pod) > most {
                     return Err(Failure::refused(format!(
                         "{} It is larger than it was said to be.",
                         self.cant

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -340,21 +341,35 @@ impl Externals for PodExternals {
     }
 }
 
-/// Number of processes, and what they have in memory that is no file's, in bytes: about what a move
+/// Number of processes, and what they have in memory that is no file's, in bytes: at least what a move
 /// carries. Memory that processes share counts for each of them.
 #[must_use]
 pub fn memory_of(pod: &dyn roam_checkpoint::pod::Pod) -> (u32, u64) {
-    let Ok(entries) = std::fs::read_dir(pod.root().join("proc")) else { return (0, 0) };
-    let (mut count, mut kib) = (0, 0);
-    for entry in entries.flatten() {
-        let is_process = entry.file_name().to_str().is_some_and(|n| n != "1" && n.parse::<u32>().is_ok());
-        let status = is_process.then(|| std::fs::read_to_string(entry.path().join("status")).ok()).flatten();
-        if let Some(status) = status {
-            count += 1;
-            kib += own_kib(&status);
-        }
-    }
-    (count, kib << 10)
+    let processes = processes_of(pod);
+    let kib: u64 = processes.iter().map(|(_, status)| own_kib(status, ["RssAnon:", "RssShmem:"])).sum();
+    (processes.len() as u32, kib << 10)
+}
+
+/// The same memory in bytes, but what processes share counts once. Each page is looked at.
+#[must_use]
+pub fn memory_in_use(pod: &dyn roam_checkpoint::pod::Pod) -> u64 {
+    let of = |(folder, status): &(PathBuf, String)| match std::fs::read_to_string(folder.join("smaps_rollup"))
+    {
+        Ok(rollup) => own_kib(&rollup, ["Pss_Anon:", "Pss_Shmem:"]),
+        Err(_) => own_kib(status, ["RssAnon:", "RssShmem:"]),
+    };
+    processes_of(pod).iter().map(of).sum::<u64>() << 10
+}
+
+/// Folders in /proc and status of a pod's processes.
+fn processes_of(pod: &dyn roam_checkpoint::pod::Pod) -> Vec<(PathBuf, String)> {
+    let Ok(entries) = std::fs::read_dir(pod.root().join("proc")) else { return Vec::new() };
+    let is_process = |name: &str| name != "1" && name.parse::<u32>().is_ok();
+    entries
+        .flatten()
+        .filter(|entry| entry.file_name().to_str().is_some_and(is_process))
+        .filter_map(|entry| Some((entry.path(), std::fs::read_to_string(entry.path().join("status")).ok()?)))
+        .collect()
 }
 
 /// A unix stream of std as one of tokio.
@@ -365,13 +380,13 @@ pub fn to_tokio(stream: StdUnixStream) -> io::Result<tokio::net::UnixStream> {
     stream.set_nonblocking(true)?;
     tokio::net::UnixStream::from_std(stream)
 }
-/// Anonymous and shared memory that is there, by /proc/PID/status (proc(5)), in KiB.
-fn own_kib(status: &str) -> u64 {
+/// The sum of these fields of a process's status or smaps_rollup (proc(5)), in KiB.
+fn own_kib(text: &str, fields: [&str; 2]) -> u64 {
     let field = |name: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+        let line = text.lines().find_map(|line| line.strip_prefix(name))?;
         line.trim().trim_end_matches(" kB").parse::<u64>().ok()
     };
-    field("RssAnon:").unwrap_or(0) + field("RssShmem:").unwrap_or(0)
+    fields.into_iter().filter_map(field).sum()
 }
 
 #[cfg(test)]
@@ -381,7 +396,7 @@ mod tests {
     #[test]
     fn memory_is_counted_without_files() {
         let status = "Name:\tpad\nRssAnon:\t    1200 kB\nRssFile:\t 9000 kB\nRssShmem:\t       8 kB\n";
-        assert_eq!(own_kib(status), 1208);
-        assert_eq!(own_kib("Name:\tkernel thread\n"), 0);
+        assert_eq!(own_kib(status, ["RssAnon:", "RssShmem:"]), 1208);
+        assert_eq!(own_kib("Name:\tkernel thread\n", ["RssAnon:", "RssShmem:"]), 0);
     }
 }

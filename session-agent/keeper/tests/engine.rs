@@ -24,6 +24,7 @@ enum Call {
     Layout(Layout),
     Pages(Space, u64, Vec<u8>),
     Forget(Space, u64, u64),
+    Inherited(i32, i32, u64, u64),
 }
 
 impl PageSink for Kept {
@@ -41,6 +42,11 @@ impl PageSink for Kept {
         self.calls.push(Call::Forget(space, address, len));
         Ok(())
     }
+
+    fn inherited(&mut self, pid: i32, from: i32, address: u64, len: u64) -> Result<(), Error> {
+        self.calls.push(Call::Inherited(pid, from, address, len));
+        Ok(())
+    }
 }
 
 impl Kept {
@@ -49,6 +55,7 @@ impl Kept {
             Call::Layout(layout) => into.layout(&layout),
             Call::Pages(space, address, bytes) => into.pages(space, address, &bytes),
             Call::Forget(space, address, len) => into.forget(space, address, len),
+            Call::Inherited(pid, from, address, len) => into.inherited(pid, from, address, len),
         })
     }
 }

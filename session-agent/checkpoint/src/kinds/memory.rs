@@ -27,9 +27,10 @@ use crate::kinds::mapped_file::{self, Source};
 use crate::kinds::memory_file;
 use crate::kinds::memory_traits::Traits;
 use crate::kinds::namespace_finder::Finder;
+use crate::kinds::pid_namespaces::Pids;
 use crate::kinds::private_files;
 use crate::kinds::sysv;
-use crate::kinds::tree::Node;
+use crate::kinds::tree::{self, Node, Step};
 use crate::kinds::vdso;
 use crate::objects::{Object, ObjectId, ObjectKind, Objects};
 use crate::pages::{Backing, Layout, MappedFile, Mapping, ProcessLayout};
@@ -325,17 +326,33 @@ impl<'a> Builder<'a> {
     #[must_use]
     pub fn finish(mut self, namespaces: &Finder) -> (Layout, ObjectViews, AreasOf) {
         mapped_file::add_stand_ins(&self.root, &self.processes, &mut self.files, self.objects);
+        let pids = namespaces.pids();
         let layout = Layout {
-            processes: self.processes,
+            processes: in_order_of_birth(self.processes, &pids),
             files: self.files,
             objects: self.objects.image(),
             private: Vec::new(),
             users: namespaces.users(),
             namespaces: namespaces.others(),
-            pids: namespaces.pids(),
+            pids,
         };
         (layout, self.seen_at, self.areas)
     }
+}
+
+/// As the target makes them: each finds its parent's memory complete.
+fn in_order_of_birth(mut processes: Vec<ProcessLayout>, pids: &Pids) -> Vec<ProcessLayout> {
+    let nodes: Vec<Node> = processes.iter().map(|p| p.node).collect();
+    // Where there is no way to make them, that is said once the session is frozen.
+    if let Ok(steps) = tree::plan(&nodes, pids) {
+        let born = steps.iter().filter_map(|step| match step {
+            Step::Fork { pid, .. } => Some(*pid),
+            _ => None,
+        });
+        let places: HashMap<i32, usize> = born.zip(0..).collect();
+        processes.sort_by_key(|p| places.get(&p.node.pid).copied());
+    }
+    processes
 }
 
 /// A path of the pod as this process reaches it.

@@ -12,6 +12,7 @@ use roam_sys::pagemap::Pagemap;
 use roam_sys::runs::{self, Run};
 
 use crate::error::Error;
+use crate::kinds::inheritance::Inheritance;
 use crate::kinds::memory::{Areas, ObjectViews, View};
 use crate::kinds::object_pages::{ObjectPages, known};
 use crate::kinds::resident::There;
@@ -58,34 +59,44 @@ impl Access {
         let mut zeros = Vec::new();
         for mapping in process.mappings.iter().filter(|m| m.backing == Backing::Anonymous) {
             for run in runs::within(shared, Run { start: mapping.start, end: mapping.end }) {
-                self.zeros(run, mapping.prot, &mut zeros);
+                self.each_page(run, |page, bytes| {
+                    if is_zero(bytes) {
+                        runs::push(&mut zeros, Run { start: page, end: page + PAGE });
+                    }
+                });
             }
         }
         runs::difference(own, &zeros)
     }
 
-    /// Which pages of a run are all zero.
-    fn zeros(&self, run: Run, prot: i32, zeros: &mut Vec<Run>) {
-        let mut buffer = Vec::new();
+    /// Shows each page of a run that can be read, in their order. Whoever has them as well keeps them in common.
+    pub fn each_page(&self, run: Run, mut see: impl FnMut(u64, &[u8])) {
+        self.each_of(run, &mut Vec::new(), &mut see);
+    }
+
+    fn each_of(&self, run: Run, buffer: &mut Vec<u8>, see: &mut impl FnMut(u64, &[u8])) {
         let mut at = run.start;
         while at < run.end {
             let len = (run.end - at).min(CHUNK);
             buffer.resize(len as usize, 0);
-            if self.read(at, &mut buffer, prot).is_ok() {
-                for (i, page) in buffer.chunks_exact(PAGE as usize).enumerate() {
-                    if page.iter().all(|byte| *byte == 0) {
-                        let start = at + i as u64 * PAGE;
-                        runs::push(zeros, Run { start, end: start + PAGE });
-                    }
+            if self.memory.read(at, buffer).is_ok() {
+                for (page, bytes) in (at..).step_by(PAGE as usize).zip(buffer.chunks_exact(PAGE as usize)) {
+                    see(page, bytes);
                 }
             } else if len > PAGE {
                 // One that is gone says nothing of its neighbours.
                 let middle = at + (len / 2).next_multiple_of(PAGE);
-                self.zeros(Run { start: at, end: middle }, prot, zeros);
-                self.zeros(Run { start: middle, end: at + len }, prot, zeros);
+                self.each_of(Run { start: at, end: middle }, buffer, see);
+                self.each_of(Run { start: middle, end: at + len }, buffer, see);
             }
             at += len;
         }
+    }
+
+    /// Which of these pages others have as well, as far as that can be seen.
+    pub fn in_common(&self, pages: &[Run]) -> Vec<Run> {
+        // Who has ended has nothing in common with anybody.
+        self.pagemap.entries(pages).map(|entries| entries.shared).unwrap_or_default()
     }
 
     /// Writes a page as it is, whatever its protection.
@@ -104,6 +115,7 @@ impl Access {
         self.host
     }
 
+    /// Reads memory, and if the program may read it (`prot`), by the faster way.
     fn read(&self, address: u64, into: &mut [u8], prot: i32) -> io::Result<()> {
         if prot & libc::PROT_READ != 0 && memory::read(self.host, address, into).is_ok() {
             return Ok(());
@@ -124,6 +136,8 @@ pub struct Sender<'a> {
     pub shown: ObjectPages,
     /// What is there of the objects that views show, by the view's process and address; all of it if nothing is said.
     pub there: There,
+    /// What the target has of parents.
+    pub inheritance: Inheritance,
     buffer: Vec<u8>,
 }
 
@@ -136,6 +150,7 @@ impl<'a> Sender<'a> {
             running: false,
             shown: ObjectPages::default(),
             there: There::new(),
+            inheritance: Inheritance::default(),
             buffer: Vec::new(),
         }
     }
@@ -154,6 +169,8 @@ impl<'a> Sender<'a> {
         let own = access
             .own(layout, &private)
             .map_err(|e| Error::system(format!("looking for the pages of process {pid}"), e))?;
+        self.inheritance.begin(access, layout, &[], &own);
+        let own = self.not_inherited(access, layout, own)?;
         for mapping in &layout.mappings {
             if mapping.shared || mapping.backing == Backing::Jumps {
                 self.untracked(access, pid, mapping)?;
@@ -162,6 +179,23 @@ impl<'a> Sender<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Says which of its pages a new process has of its parent; returns the others. Nothing of it was sent before.
+    ///
+    /// # Errors
+    /// If that can't be taken.
+    pub fn not_inherited(
+        &mut self,
+        access: &Access,
+        layout: &ProcessLayout,
+        pages: Vec<Run>,
+    ) -> Result<Vec<Run>, Error> {
+        let Some((from, same)) = self.inheritance.of_parent(access, layout, &pages) else { return Ok(pages) };
+        for run in &same {
+            self.sink.inherited(layout.node.pid, from, run.start, run.end - run.start)?;
+        }
+        Ok(runs::difference(&pages, &same))
     }
 
     /// A mapping whose pages are not the process's own: jumps are the kernel's page, which the page map does
@@ -212,6 +246,9 @@ impl<'a> Sender<'a> {
             while at < run.end {
                 let len = (run.end - at).min(CHUNK);
                 self.buffer.resize(len as usize, 0);
+                // The faster way would have each process get copies of its own.
+                let common = self.inheritance.is_in_common(Run { start: at, end: at + len });
+                let prot = if common { libc::PROT_NONE } else { prot };
                 match access.read(at, &mut self.buffer, prot) {
                     Ok(()) => {}
                     // Unmapped since the layout was read: the next round knows. Its neighbours still count.
@@ -407,8 +444,11 @@ impl<'a> Sender<'a> {
 
     /// Sends a part of the buffer, which begins at this address.
     fn part(&mut self, space: Space, address: u64, part: Range<usize>) -> Result<(), Error> {
-        let len = part.len() as u64;
-        self.sink.pages(space, address + part.start as u64, &self.buffer[part])?;
+        let (start, len) = (address + part.start as u64, part.len() as u64);
+        if let Space::Process(pid) = space {
+            self.inheritance.note(pid, start, &self.buffer[part.clone()]);
+        }
+        self.sink.pages(space, start, &self.buffer[part])?;
         self.stats.pages += len / PAGE;
         self.stats.bytes += len;
         Ok(())

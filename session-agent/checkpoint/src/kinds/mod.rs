@@ -19,6 +19,7 @@ pub mod folders;
 mod gather;
 pub mod helper;
 pub mod inet;
+pub mod inheritance;
 pub mod inotify;
 pub mod ipc;
 pub mod kernel_file;

@@ -72,6 +72,7 @@ impl Restorer {
         if self.layout != image.layout {
             return Err(Error::Image("the memory that was sent is not this image's".to_owned()));
         }
+        self.settle_all()?;
         let slots = ObjectSlots(
             self.objects
                 .iter()

@@ -13,11 +13,15 @@ use crate::error::Error;
 use crate::kinds::memory_traits;
 use crate::kinds::sysv;
 use crate::objects::{ObjectId, ObjectKind};
-use crate::pages::{Backing, Layout, Mapping};
+use crate::pages::{Backing, Layout, Mapping, ProcessLayout};
 
 impl Restorer {
+    /// Maps what the layout says in the processes that are there.
     pub(super) fn map(&mut self, layout: &Layout) -> Result<(), Error> {
         for process in &layout.processes {
+            if !self.stubs.contains_key(&process.node.pid) {
+                continue;
+            }
             let before = self
                 .layout
                 .processes
@@ -25,43 +29,51 @@ impl Restorer {
                 .find(|p| p.node.pid == process.node.pid)
                 .map(|p| translated(&p.mappings, &self.layout, layout))
                 .unwrap_or_default();
-            let is_segment = |object: ObjectId| {
-                layout
-                    .objects
-                    .get(object.0 as usize)
-                    .is_some_and(|o| matches!(o.kind, ObjectKind::SysV { .. }))
-            };
-            let is_plain =
-                |m: &&Mapping| !matches!(m.backing, Backing::Object { object, .. } if is_segment(object));
-            let wanted: Vec<Mapping> = process.mappings.iter().filter(is_plain).cloned().collect();
-            let mut batch = Batch::new();
-            for change in place::difference(&before, &wanted) {
-                match change {
-                    Change::Unmap(start, end) => {
-                        batch.must("unmapping", libc::SYS_munmap, &[start.into(), (end - start).into()]);
-                    }
-                    Change::Map(mapping) => self.map_one(&mapping, &mut batch),
+            self.map_process(layout, process, &before)?;
+        }
+        Ok(())
+    }
+
+    /// Maps what a process is to have, where `before` is mapped now.
+    pub(super) fn map_process(
+        &mut self,
+        layout: &Layout,
+        process: &ProcessLayout,
+        before: &[Mapping],
+    ) -> Result<(), Error> {
+        let is_segment = |object: ObjectId| {
+            layout.objects.get(object.0 as usize).is_some_and(|o| matches!(o.kind, ObjectKind::SysV { .. }))
+        };
+        let is_plain =
+            |m: &&Mapping| !matches!(m.backing, Backing::Object { object, .. } if is_segment(object));
+        let wanted: Vec<Mapping> = process.mappings.iter().filter(is_plain).cloned().collect();
+        let mut batch = Batch::new();
+        for change in place::difference(before, &wanted) {
+            match change {
+                Change::Unmap(start, end) => {
+                    batch.must("unmapping", libc::SYS_munmap, &[start.into(), (end - start).into()]);
                 }
+                Change::Map(mapping) => self.map_one(&mapping, &mut batch),
             }
-            for (start, end, prot) in place::protections(&before, &wanted) {
-                batch.must(
-                    "protecting memory",
-                    libc::SYS_mprotect,
-                    &[start.into(), (end - start).into(), prot.into()],
-                );
+        }
+        for (start, end, prot) in place::protections(before, &wanted) {
+            batch.must(
+                "protecting memory",
+                libc::SYS_mprotect,
+                &[start.into(), (end - start).into(), prot.into()],
+            );
+        }
+        if !batch.is_empty() {
+            if !before.is_empty() {
+                self.in_pieces.insert(process.node.pid);
             }
-            if !batch.is_empty() {
-                if !before.is_empty() {
-                    self.in_pieces.insert(process.node.pid);
-                }
-                self.stub(process.node.pid)?.run(&batch)?;
-            }
-            let attachments = sysv::attachments(&process.mappings, is_segment);
-            for attachment in attachments {
-                let object = &layout.objects[attachment.object().0 as usize];
-                if let ObjectKind::SysV { shmid, .. } = object.kind {
-                    attachment.attach(shmid, object.size, self.stub(process.node.pid)?)?;
-                }
+            self.stub(process.node.pid)?.run(&batch)?;
+        }
+        let attachments = sysv::attachments(&process.mappings, is_segment);
+        for attachment in attachments {
+            let object = &layout.objects[attachment.object().0 as usize];
+            if let ObjectKind::SysV { shmid, .. } = object.kind {
+                attachment.attach(shmid, object.size, self.stub(process.node.pid)?)?;
             }
         }
         Ok(())

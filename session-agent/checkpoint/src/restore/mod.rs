@@ -1,12 +1,13 @@
 //! From an [`Image`] and pages back to running processes.
 //!
-//! All processes begin as forks of one stub. First the tree is made, then memory is mapped and filled,
-//! as often as rounds of pages come while the source still runs. [`Restorer::build`] then makes
+//! All processes begin as forks of one stub. Each is made when its memory comes ([`births`]), which is mapped and
+//! filled, as often as rounds of pages come while the source still runs. [`Restorer::build`] then makes
 //! everything else: descriptors, program, threads, timers, signals; the last thing a process
 //! loses is the stub itself. [`Prepared::activate`] lets all threads go at once.
 //!
 //! Until the descriptors are in place all stubs share one descriptor table.
 
+mod births;
 mod build;
 mod mapped_files;
 mod mappings;
@@ -16,7 +17,7 @@ mod pids;
 mod place;
 pub(crate) mod stub;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
@@ -26,7 +27,9 @@ use roam_api::error::Refusal;
 use roam_sys::batch::{Batch, Done};
 use roam_sys::descriptor::{pidfd_getfd, pidfd_open};
 use roam_sys::memory::{self, MemFile};
+use roam_sys::runs::Run;
 
+use births::{Heir, Newborn};
 pub use build::Prepared;
 use stub::{KernelBlock, Stub};
 
@@ -34,7 +37,7 @@ use crate::error::Error;
 use crate::kinds::namespaces::Id;
 use crate::kinds::pid_namespaces::{Level, Pids};
 use crate::kinds::private_files;
-use crate::kinds::tree::{self, Node, Step};
+use crate::kinds::tree::{Node, Step};
 use crate::objects::ObjectId;
 use crate::pages::{Layout, MappedFile, PageSink, Space};
 use crate::pod::Pod;
@@ -84,6 +87,12 @@ pub struct Restorer {
     wanting: Vec<Refusal>,
     /// Processes whose mappings came in several rounds, so that one may lie in pieces.
     in_pieces: HashSet<i32>,
+    /// What is still to be done to make the layout's tree.
+    steps: VecDeque<Step>,
+    newborns: HashMap<i32, Newborn>,
+    heirs: HashMap<i32, Heir>,
+    /// How often each process's memory was written to or dropped.
+    filled: HashMap<i32, u64>,
     channel: Option<(OwnedFd, i32)>,
 }
 
@@ -115,6 +124,10 @@ impl Restorer {
             absent: HashSet::new(),
             wanting: Vec::new(),
             in_pieces: HashSet::new(),
+            steps: VecDeque::new(),
+            newborns: HashMap::new(),
+            heirs: HashMap::new(),
+            filled: HashMap::new(),
             channel: None,
         })
     }
@@ -169,34 +182,6 @@ impl Restorer {
         Ok(())
     }
 
-    /// Makes the processes of the layout that are not there yet and ends those that are no more.
-    fn grow_tree(&mut self, nodes: &[Node]) -> Result<(), Error> {
-        let mut gone: Vec<Node> = self
-            .layout
-            .processes
-            .iter()
-            .map(|p| p.node)
-            .filter(|old| !nodes.iter().any(|n| n.pid == old.pid && n.ended.is_some() == old.ended.is_some()))
-            .collect();
-        gone.sort_by_key(|n| n.level.ending());
-        for pid in gone.into_iter().map(|n| n.pid) {
-            self.files_of_memory.remove(&pid);
-            if let Some(stub) = self.stubs.remove(&pid) {
-                self.end(&stub)?;
-            }
-            self.layout.processes.retain(|p| p.node.pid != pid);
-        }
-        let steps = if self.layout.processes.is_empty() {
-            tree::plan(nodes, &self.pids).map_err(Error::Image)?
-        } else {
-            self.new_steps(nodes)?
-        };
-        for step in steps {
-            self.step(step)?;
-        }
-        Ok(())
-    }
-
     /// A tree that grew since the last round: only births below living parents are possible.
     fn new_steps(&self, nodes: &[Node]) -> Result<Vec<Step>, Error> {
         let before: HashMap<i32, Node> = self.layout.processes.iter().map(|p| (p.node.pid, p.node)).collect();
@@ -235,57 +220,6 @@ impl Restorer {
         groups.sort_by_key(|s| !matches!(s, Step::SetPgid { pid, pgid } if pid == pgid));
         steps.extend(groups);
         Ok(steps)
-    }
-
-    fn step(&mut self, step: Step) -> Result<(), Error> {
-        match step {
-            Step::Fork { creator, pid, as_sibling, exit_signal, level } => {
-                let creator = if creator == 0 { self.holder } else { creator };
-                let creator = *self.stub(creator)?;
-                let flags = libc::CLONE_FILES | if as_sibling { libc::CLONE_PARENT } else { 0 };
-                let signal = if as_sibling { 0 } else { exit_signal };
-                let mut stub = self.bear(&creator, flags as u64, signal, (pid, level))?;
-                // A fork of a process that has memory already has it too.
-                if let Some(parent) = self.layout.processes.iter().find(|p| p.node.pid == creator.pid) {
-                    let mut batch = Batch::new();
-                    for m in &parent.mappings {
-                        batch.must(
-                            "unmapping the parent's memory",
-                            libc::SYS_munmap,
-                            &[m.start.into(), (m.end - m.start).into()],
-                        );
-                    }
-                    stub.run(&batch)?;
-                }
-                if creator.pid == self.holder {
-                    // The holder has shared memory attached in order to fill it; its children have not.
-                    let mut batch = Batch::new();
-                    for made in &self.objects {
-                        if let Made::Segment { address, .. } = made {
-                            batch.must("detaching shared memory", libc::SYS_shmdt, &[(*address).into()]);
-                        }
-                    }
-                    if !batch.is_empty() {
-                        stub.run(&batch)?;
-                    }
-                }
-                self.stubs.insert(pid, stub);
-            }
-            Step::SetSid(pid) => {
-                self.stub(pid)?.call("becoming a session leader", libc::SYS_setsid, [0; 6])?;
-            }
-            Step::SetPgid { pid, pgid } => {
-                let stub = *self.stub(pid)?;
-                let group = self.pids.number(stub.level.namespace, pgid).unwrap_or(-1);
-                stub.call("joining a process group", libc::SYS_setpgid, [0, group as u64, 0, 0, 0, 0])?;
-            }
-            Step::Dismiss { pid, .. } => {
-                let stub = *self.stub(pid)?;
-                self.stubs.remove(&pid);
-                self.end(&stub)?;
-            }
-        }
-        Ok(())
     }
 
     fn make_private_folders(&mut self, layout: &Layout) -> Result<(), Error> {
@@ -333,6 +267,7 @@ impl PageSink for Restorer {
             return Ok(());
         }
         place::validate(layout).map_err(Error::Image)?;
+        self.settle_all()?;
         let absent = self.absent_files(layout)?;
         let nodes: Vec<Node> = layout.processes.iter().map(|p| p.node).collect();
         self.make_way(layout)?;
@@ -356,6 +291,7 @@ impl PageSink for Restorer {
                 let Some(writable) = self.mapped(pid, address, bytes.len() as u64) else {
                     return Err(Error::Image(format!("pages for nowhere: process {pid}, {address:x}")));
                 };
+                self.fill(pid)?;
                 self.write_private(pid, address, bytes, writable)
                     .map_err(|e| Error::system(format!("filling memory of process {pid} at {address:x}"), e))
             }
@@ -383,6 +319,7 @@ impl PageSink for Restorer {
                 if self.mapped(pid, address, len).is_none() || len == 0 {
                     return Err(Error::Image(format!("nothing to forget in process {pid} at {address:x}")));
                 }
+                self.fill(pid)?;
                 let mut batch = Batch::new();
                 batch.must(
                     "forgetting pages",
@@ -394,6 +331,12 @@ impl PageSink for Restorer {
             // The sender never takes back what it sent of an object; it sends it anew.
             Space::Object(_) => Err(Error::Image("a shared object can't be forgotten".to_owned())),
         }
+    }
+
+    fn inherited(&mut self, pid: i32, from: i32, address: u64, len: u64) -> Result<(), Error> {
+        let end = address.checked_add(len).filter(|_| len > 0);
+        let end = end.ok_or_else(|| Error::Image(format!("nothing to inherit for process {pid}")))?;
+        self.inherit(pid, from, Run { start: address, end })
     }
 }
 

@@ -113,10 +113,7 @@ fn uncovered(one: &Mapping, others: &[Mapping]) -> Vec<(u64, u64)> {
     let mut at = one.start;
     for other in others.iter().filter(|o| o.start < one.end && one.start < o.end) {
         let (start, end) = (other.start.max(one.start), other.end.min(one.end));
-        let same = other.shared == one.shared
-            && other.traits.made_like(&one.traits)
-            && other.backing_at_or_before(start) == one.backing_at_or_before(start);
-        if same {
+        if one.is_same_at(other, start) {
             if at < start {
                 parts.push((at, start));
             }
@@ -127,12 +124,6 @@ fn uncovered(one: &Mapping, others: &[Mapping]) -> Vec<(u64, u64)> {
         parts.push((at, one.end));
     }
     parts
-}
-
-impl Mapping {
-    fn backing_at_or_before(&self, address: u64) -> Backing {
-        self.backing_at(address.max(self.start))
-    }
 }
 
 #[cfg(test)]
