@@ -184,3 +184,42 @@ pub trait PageSink {
     /// If they can't be had; the caller gives up.
     fn inherited(&mut self, pid: i32, from: i32, address: u64, len: u64) -> Result<(), Error>;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_mapped_alike_and_private_is_inheritable() {
+        let traits = Traits::default;
+        let map = |start: u64, end: u64, backing: Backing| Mapping {
+            start: start << 12,
+            end: end << 12,
+            prot: 3,
+            shared: false,
+            traits: traits(),
+            backing,
+        };
+        let file = |offset: u64| Backing::File { file: 1, offset: offset << 12 };
+        let run = |start: u64, end: u64| Run { start: start << 12, end: end << 12 };
+        let parent = [
+            map(10, 20, Backing::Anonymous),
+            map(20, 30, Backing::Anonymous),
+            map(40, 50, file(0)),
+            map(60, 62, Backing::Jumps),
+            Mapping { shared: true, ..map(70, 80, Backing::Anonymous) },
+        ];
+        // The heap grew, a part was protected, the file is mapped from another place on in its second half.
+        let child = [
+            Mapping { prot: 1, ..map(15, 18, Backing::Anonymous) },
+            map(18, 35, Backing::Anonymous),
+            map(42, 45, file(2)),
+            map(45, 50, file(6)),
+            map(60, 62, Backing::Jumps),
+            Mapping { shared: true, ..map(70, 80, Backing::Anonymous) },
+        ];
+        assert_eq!(inheritable(&parent, &child), [run(15, 30), run(42, 45)]);
+        assert_eq!(inheritable(&parent, &[]), []);
+        assert_eq!(inheritable(&[], &child), []);
+    }
+}

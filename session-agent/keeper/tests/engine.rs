@@ -20,6 +20,7 @@ struct Kept {
     calls: Vec<Call>,
 }
 
+#[derive(Clone)]
 enum Call {
     Layout(Layout),
     Pages(Space, u64, Vec<u8>),
@@ -326,6 +327,102 @@ fn a_record_may_tell_of_files_that_were_replaced_before_its_end() {
         let third = create(&folders, "three");
         let refused = restore(&image, kept, &third, &mut pipes, true).unwrap_err();
         assert!(matches!(refused, Error::Refused(_)), "{refused}");
+        third.end().unwrap();
+    });
+}
+
+/// A parent, a child that answers from what both had before the fork, and one that only looks on.
+const FAMILY: &str = "
+import hashlib, os, signal, sys
+block = bytearray(os.urandom(1 << 20))
+what = hashlib.sha256(block).hexdigest()
+def answer():
+    for line in sys.stdin:
+        print(hashlib.sha256(block).hexdigest() == what, flush=True)
+if os.fork() == 0: answer()
+if os.fork() == 0: signal.pause()
+print('ready', flush=True)
+signal.pause()
+";
+
+fn family(folders: &Folders, pipes: &mut Pipes) -> (Image, Kept) {
+    let first = create(folders, "first");
+    start(&first, pipes, &["/usr/bin/python3", "-c", FAMILY]);
+    assert_eq!(pipes.line(), "ready");
+    let mut kept = Kept::default();
+    let image = capture_and_end(first, pipes, None, &mut kept);
+    (image, kept)
+}
+
+#[test]
+fn only_a_new_process_inherits_and_only_what_its_parent_has() {
+    as_ordinary_user("only_a_new_process_inherits_and_only_what_its_parent_has", || {
+        let folders = Folders::new();
+        let mut pipes = Pipes::new();
+        let (_, kept) = family(&folders, &mut pipes);
+        let before = kept.calls.iter().position(|call| matches!(call, Call::Inherited(..))).unwrap();
+        let Call::Inherited(child, parent, at, len) = kept.calls[before] else { unreachable!() };
+        let own = kept
+            .calls
+            .iter()
+            .find(|call| matches!(call, Call::Pages(Space::Process(pid), ..) if *pid == child));
+        let inherited = |pid, from, at, len| vec![Call::Inherited(pid, from, at, len)];
+        let cases = [
+            ("an unknown process", inherited(9999, parent, at, len)),
+            ("an unknown parent", inherited(child, 9999, at, len)),
+            ("one's own", inherited(child, child, at, len)),
+            ("the parent of its child", inherited(parent, child, at, len)),
+            ("a part of a page", inherited(child, parent, at + 1, len)),
+            ("a part of a page's length", inherited(child, parent, at, 100)),
+            ("where nothing is mapped", inherited(child, parent, 0x20000, 4096)),
+            ("more than is mapped", inherited(child, parent, at, 1 << 46)),
+            ("nothing", inherited(child, parent, at, 0)),
+            ("beyond the end", inherited(child, parent, u64::MAX - 4095, 4096)),
+            (
+                "the same twice",
+                [inherited(child, parent, at, len), inherited(child, parent, at, len)].concat(),
+            ),
+            ("after own pages", [vec![own.unwrap().clone()], inherited(child, parent, at, len)].concat()),
+        ];
+        for (number, (what, calls)) in cases.into_iter().enumerate() {
+            let pod = create(&folders, &format!("pod-{number}"));
+            let mut restorer = Restorer::begin(&pod).unwrap();
+            Kept { calls: kept.calls[..before].to_vec() }.replay(&mut restorer).unwrap();
+            let refused = Kept { calls }.replay(&mut restorer);
+            assert!(matches!(refused, Err(Error::Image(_))), "{what}: {refused:?}");
+            drop(restorer);
+            pod.end().unwrap();
+        }
+    });
+}
+
+#[test]
+fn whose_parent_changed_since_its_birth_gets_copies() {
+    as_ordinary_user("whose_parent_changed_since_its_birth_gets_copies", || {
+        let folders = Folders::new();
+        let mut pipes = Pipes::new();
+        let (image, kept) = family(&folders, &mut pipes);
+        let mut pids: Vec<i32> = image.processes.iter().map(|process| process.pid).collect();
+        pids.sort_unstable();
+        let [parent, _, last] = pids[..] else { panic!("three processes") };
+        let of = |call: &Call| match call {
+            Call::Pages(Space::Process(pid), ..) | Call::Inherited(pid, ..) => *pid,
+            _ => 0,
+        };
+        let first = kept.calls.iter().position(|call| matches!(call, Call::Inherited(..))).unwrap();
+        let again = kept.calls[..first].iter().rfind(|call| of(call) == parent).unwrap().clone();
+        // The last child never runs again: what it does not get it does not miss.
+        let mut calls = kept.calls;
+        calls.retain(|call| !matches!(call, Call::Inherited(pid, ..) if *pid == last));
+        let moved = calls.iter().position(|call| of(call) == last).unwrap();
+        let born_early = calls.remove(moved);
+        calls.splice(first..first, [born_early, again]);
+        let second = create(&folders, "second");
+        restore(&image, Kept { calls }, &second, &mut pipes, false).unwrap();
+        assert_eq!(pipes.ask("what"), "True");
+        // And so on, by rounds.
+        let third = carry(second, create(&folders, "third"), &mut pipes, 2);
+        assert_eq!(pipes.ask("what"), "True");
         third.end().unwrap();
     });
 }

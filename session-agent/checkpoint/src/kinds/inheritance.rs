@@ -6,7 +6,7 @@
 //! it was another. The child's writes are noted before its page is read, so that what changes later is sent.
 //!
 //! They are read through /proc/PID/mem: process_vm_readv(2) has the kernel copy them first, and the source's memory would
-//! multiply (`gup_must_unshare` in the kernel, since Linux 6.0).
+//! multiply (`gup_must_unshare` in the kernel, since Linux 5.19).
 //!
 //! Only pages that more than one process has (bit 56 of the page map) are hashed. A child is looked at when the target is
 //! first told of it. Not kept in common, but sent once for each: what a process has in common with another than its
@@ -137,4 +137,103 @@ fn runs_the_same(host: i32, other: i32) -> bool {
 /// Whether an address lies in one of these ascending runs.
 fn holds(runs: &[Run], address: u64) -> bool {
     runs.get(runs.partition_point(|run| run.end <= address)).is_some_and(|run| run.start <= address)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Error;
+    use crate::kinds::memory::Areas;
+    use crate::kinds::memory_send::Sender;
+    use crate::kinds::memory_traits::Traits;
+    use crate::kinds::pid_namespaces::Level;
+    use crate::kinds::tree::Node;
+    use crate::pages::{Backing, Mapping, PageSink, Space};
+    use roam_sys::testing::Siblings;
+
+    const PAGES: usize = 64;
+    const SIZE: usize = PAGE as usize;
+
+    /// What a target would have: each page's first byte, by process and number of the page.
+    struct Target {
+        first: u64,
+        has: HashMap<(i32, usize), u8>,
+        inherited: Vec<usize>,
+    }
+
+    impl Target {
+        fn numbers(&self, address: u64, len: u64) -> impl Iterator<Item = usize> + use<> {
+            let first = ((address - self.first) / PAGE) as usize;
+            first..first + (len / PAGE) as usize
+        }
+    }
+
+    impl PageSink for Target {
+        fn layout(&mut self, _: &Layout) -> Result<(), Error> {
+            Ok(())
+        }
+        fn pages(&mut self, space: Space, address: u64, bytes: &[u8]) -> Result<(), Error> {
+            let Space::Process(pid) = space else { panic!("no object was sent") };
+            for (page, bytes) in self.numbers(address, bytes.len() as u64).zip(bytes.chunks(SIZE)) {
+                self.has.insert((pid, page), bytes[0]);
+            }
+            Ok(())
+        }
+        fn forget(&mut self, _: Space, _: u64, _: u64) -> Result<(), Error> {
+            Ok(())
+        }
+        fn inherited(&mut self, pid: i32, from: i32, address: u64, len: u64) -> Result<(), Error> {
+            for page in self.numbers(address, len) {
+                let byte = self.has[&(from, page)];
+                self.has.insert((pid, page), byte);
+                self.inherited.push(page);
+            }
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_child_has_what_was_sent_of_its_parent_and_not_what_that_has_now() {
+        let mut block = vec![1u8; (PAGES + 1) * SIZE];
+        let skipped = block.as_ptr().align_offset(SIZE);
+        let place = Run { start: block.as_ptr() as u64 + skipped as u64, end: 0 };
+        let place = Run { end: place.start + (PAGES * SIZE) as u64, ..place };
+        let children = Siblings::start(2).unwrap();
+        // While it is sent, one of the parent's pages is another than its elder children's.
+        block[skipped + 7 * SIZE] = 2;
+        let younger = Siblings::start(1).unwrap();
+        let (parent, child) = (std::process::id() as i32, children.pids()[0]);
+        let layout = |pid: i32, ppid: i32| ProcessLayout {
+            node: Node { pid, ppid, pgid: 0, sid: 0, exit_signal: 17, ended: None, level: Level::default() },
+            mappings: vec![Mapping {
+                start: place.start,
+                end: place.end,
+                prot: 3,
+                shared: false,
+                traits: Traits::default(),
+                backing: Backing::Anonymous,
+            }],
+        };
+        let layout =
+            Layout { processes: vec![layout(parent, 1), layout(child, parent)], ..Layout::default() };
+        let areas = Areas { populated: vec![place], ..Areas::default() };
+        let open = |pid: i32| (pid, Access::open(pid, areas.clone()).unwrap());
+        let open: HashMap<i32, Access> = [open(parent), open(child)].into();
+        let mut target = Target { first: place.start, has: HashMap::new(), inherited: Vec::new() };
+        let mut sender = Sender::new(&mut target);
+        sender.inheritance.told(&layout, &open, false);
+        sender.process(&open[&parent], &layout.processes[0]).unwrap();
+        block[skipped + 7 * SIZE] = 1;
+        sender.process(&open[&child], &layout.processes[1]).unwrap();
+        // Reading has not made copies of them.
+        assert_eq!(open[&child].in_common(&[place]), [place]);
+        // It is known by now.
+        sender.inheritance.told(&layout, &open, false);
+        sender.process(&open[&parent], &layout.processes[0]).unwrap();
+        sender.process(&open[&child], &layout.processes[1]).unwrap();
+        let others: Vec<usize> = (0..PAGES).filter(|page| *page != 7).collect();
+        assert_eq!(target.inherited, others);
+        assert!((0..PAGES).all(|page| target.has[&(child, page)] == 1));
+        drop((children, younger));
+    }
 }
