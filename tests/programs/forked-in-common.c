@@ -111,8 +111,8 @@ static int one_with_a_child(void *unused) {
 int main(void) {
     int (*bodies[])(void *) = {one_that_looks_on, one_that_writes, one_that_maps, one_with_a_child};
     enum { CHILDREN = sizeof bodies / sizeof *bodies };
-    MUST(pipe(go));
-    MUST(pipe(back));
+    MUST(socketpair(AF_UNIX, SOCK_STREAM, 0, go));
+    MUST(socketpair(AF_UNIX, SOCK_STREAM, 0, back));
     memory = mmap(NULL, PAGES * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     CHECK(memory != MAP_FAILED, "no memory");
     madvise(memory, PAGES * 4096, MADV_NOHUGEPAGE);

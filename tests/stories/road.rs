@@ -11,7 +11,8 @@ use crate::kinds::{self, roam, send};
 /// Left out: those that keep both cores busy for their whole life, which would only make the road
 /// long, three that leave too few descriptor numbers to all the others together, and one that watches /tmp,
 /// where others work.
-const NOT_ON_THE_ROAD: [&str; 15] = [
+const NOT_ON_THE_ROAD: [&str; 16] = [
+    "busy-forked",
     "busy-memory",
     "busy-shared",
     "changing-maps",
