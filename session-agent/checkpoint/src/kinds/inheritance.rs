@@ -33,6 +33,8 @@ pub struct Inheritance {
     heirs: HashMap<i32, (i32, Vec<Run>)>,
     /// What was sent of pages that others have as well, by process and address.
     sent: HashMap<i32, HashMap<u64, Known>>,
+    /// Whose pages were gone through since the target was told of the layout: only of those it is known what it has.
+    begun: HashSet<i32>,
     /// The process that is being sent, and its pages that others have as well.
     current: (i32, Vec<Run>),
     /// No more is noted than is used at once.
@@ -44,6 +46,7 @@ impl Inheritance {
     pub fn told(&mut self, layout: &Layout, open: &HashMap<i32, Access>, last: bool) {
         self.parents.clear();
         self.heirs.clear();
+        self.begun.clear();
         let new: HashSet<i32> = open.keys().copied().filter(|pid| self.told.insert(*pid)).collect();
         self.last = last && new.is_empty();
         if self.last {
@@ -68,9 +71,10 @@ impl Inheritance {
         self.sent.retain(|pid, _| self.parents.contains(pid));
     }
 
-    /// A process is about to be sent these pages of; of `kept` the target has what was sent before.
+    /// These pages of a process are about to be sent; of `kept` the target has what was sent before.
     pub fn begin(&mut self, access: &Access, process: &ProcessLayout, kept: &[Run], pages: &[Run]) {
         let pid = process.node.pid;
+        self.begun.insert(pid);
         if let Some(sent) = self.sent.get_mut(&pid) {
             sent.retain(|page, _| holds(kept, *page));
         }
@@ -108,7 +112,7 @@ impl Inheritance {
     ) -> Option<(i32, Vec<Run>)> {
         let pid = process.node.pid;
         let (from, common) = self.heirs.remove(&pid)?;
-        let theirs = self.sent.get(&from)?;
+        let theirs = self.sent.get(&from).filter(|_| self.begun.contains(&from))?;
         let candidates = access.in_common(&runs::intersection(pages, &common));
         let (mut same, mut hashes) = (Vec::new(), Vec::new());
         for run in candidates {
