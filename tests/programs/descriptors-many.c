@@ -18,6 +18,8 @@ int main(void) {
         MUST(lseek(files[i], i, SEEK_SET));
         events[i] = MUST(eventfd((unsigned)i + 1, i % 2 ? EFD_NONBLOCK : 0));
         MUST(pipe2(ends[i], i % 3 ? O_CLOEXEC : 0));
+        /* All pipes of a user have room for 64 MiB together, and on the road there are others. */
+        MUST(fcntl(ends[i][1], F_SETPIPE_SZ, 4096));
         write_all(ends[i][1], &i, sizeof i);
         /* Gaps. */
         if (i % 5 == 0) {
