@@ -28,10 +28,11 @@ use super::message_queue;
 use super::namespace_content::Inside;
 use super::open_file::{FileId, Kind, Look, Stop};
 use super::regular;
+use super::tcp_waiting;
 use super::unix::is_unix;
 use super::unix_queue;
 use super::unix_waiting::{self, Hands};
-use crate::error::Error;
+use crate::error::{Error, TRY_AGAIN};
 use crate::objects::{ObjectSlots, Objects};
 use crate::pod::{Externals, Pod};
 use crate::stubs::Stubs;
@@ -176,6 +177,12 @@ pub fn capture(
             }
             Err(Stop::Failed(e)) => return Err(e),
         }
+    }
+    if refusals.is_empty() {
+        let opening = |id: FileId| {
+            refusal(&at.known, &at.known.look(id), "its connection is just opening".into(), TRY_AGAIN.into())
+        };
+        refusals.extend(tcp_waiting::strays(&files).into_iter().map(opening));
     }
     if !refusals.is_empty() {
         return Err(Error::Refused(refusals));

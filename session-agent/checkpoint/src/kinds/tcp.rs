@@ -127,6 +127,7 @@ pub enum Link {
 
 pub(super) const ESTABLISHED: u8 = 1;
 const SYN_SENT: u8 = 2;
+pub(super) const SYN_RECV: u8 = 3;
 const CLOSE: u8 = 7;
 pub(super) const CLOSE_WAIT: u8 = 8;
 const LISTEN: u8 = 10;
@@ -293,12 +294,13 @@ fn link(look: &Look, known: &Known<'_>, info: &Info) -> Result<Link, Stop> {
             (false, false) => Link::None,
         }),
         LISTEN => {
-            let found = tcp_waiting::find(own, info, known)?;
+            let found = tcp_waiting::find(look, own, info, known)?;
             let backlog = info.backlog as i32;
-            let waiting = match found.hidden && known.is_still() {
+            let mut waiting = match found.hidden && known.is_still() {
                 true => tcp_waiting::look(look, backlog, found.waiting, known)?,
                 false => found.waiting,
             };
+            waiting.extend(found.deferred);
             Ok(Link::Listening { backlog, waiting })
         }
         SYN_SENT => {
@@ -329,7 +331,7 @@ fn with(own: Address, peer: Address, known: &Known<'_>) -> Result<With, Stop> {
         };
     }
     match table.entry(own, peer) {
-        Some(entry) if entry.inode == 0 && [ESTABLISHED, CLOSE_WAIT].contains(&entry.state) => {
+        Some(entry) if entry.inode == 0 && [ESTABLISHED, SYN_RECV, CLOSE_WAIT].contains(&entry.state) => {
             Ok(With::Listener)
         }
         Some(entry) if entry.inode == 0 || known.may_be_in_flight() => Ok(With::Gone),

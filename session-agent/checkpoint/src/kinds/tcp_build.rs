@@ -210,9 +210,14 @@ pub(super) fn connect(state: &State, id: FileId, at: &mut Build<'_>) -> Result<(
             own.give("binding a TCP socket", libc::SYS_bind, slot, at.batch(64)?);
             // Those that are accepted inherit its options.
             socket_options::set(&state.options, slot, at)?;
-            at.batch(0)?.must("listening", libc::SYS_listen, &[slot.into(), (*backlog).into()]);
+            // Room for all of them, some of whom may have found none.
+            let room = if waiting.is_empty() { *backlog } else { i32::MAX };
+            at.batch(0)?.must("listening", libc::SYS_listen, &[slot.into(), room.into()]);
             for waiter in waiting {
                 wait_again(waiter, at)?;
+            }
+            if !waiting.is_empty() {
+                at.batch(0)?.must("listening", libc::SYS_listen, &[slot.into(), (*backlog).into()]);
             }
         }
         Link::Connected { with: With::Socket(other), .. } => {

@@ -13,10 +13,11 @@ use std::time::{Duration, Instant};
 
 use roam_sys::{descriptor, socket};
 
+use super::descriptors::OpenFile;
 use super::gather::Known;
-use super::inet::Address;
-use super::open_file::{Look, Stop};
-use super::tcp::{CLOSE_WAIT, ESTABLISHED, Info, Waiter, pieces};
+use super::inet::{Address, Sharing};
+use super::open_file::{FileId, Kind, Look, Stop};
+use super::tcp::{CLOSE_WAIT, ESTABLISHED, Info, Link, SYN_RECV, Waiter, With, pieces};
 use crate::error::{Error, TRY_AGAIN};
 
 /// What a connection may have sent, in bytes.
@@ -28,7 +29,9 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub(super) struct Found {
     /// In the order in which the clients' sockets were made, without what they have sent.
     pub waiting: Vec<Waiter>,
-    /// Some of them must be looked at.
+    /// Those that believe to be connected and are not let in yet.
+    pub deferred: Vec<Waiter>,
+    /// Some of those that wait must be looked at.
     pub hidden: bool,
 }
 
@@ -36,39 +39,73 @@ pub(super) struct Found {
 ///
 /// # Errors
 /// A refusal of what could not be put back for certain.
-pub(super) fn find(listening: Address, info: &Info, known: &Known<'_>) -> Result<Found, Stop> {
+pub(super) fn find(look: &Look, listening: Address, info: &Info, known: &Known<'_>) -> Result<Found, Stop> {
     let table = known.tcp()?;
     let (ip, port) = listening.plain();
-    let mut found = Vec::new();
+    let (mut found, mut deferred) = (Vec::new(), Vec::new());
     let mut hidden = false;
     for entry in &table.sockets {
         let (asked, own) = (Address(entry.own), Address(entry.peer));
         let (own_ip, own_port) = asked.plain();
         // Two may listen at one port, one for each family; who waits is of the listener's.
-        let family = listening.0.is_ipv4() == asked.0.is_ipv4();
-        let mine = family && own_port == port && (ip.is_unspecified() || ip == own_ip);
-        if !mine || entry.inode != 0 || ![ESTABLISHED, CLOSE_WAIT].contains(&entry.state) {
+        let same = listening.0.is_ipv4() == asked.0.is_ipv4();
+        // What is not let in yet is of its own family, also where one listens for both.
+        let both = entry.state == SYN_RECV && asked.0.is_ipv4() && Sharing::of(look).v6_only == 0;
+        let mine = (same || both) && own_port == port && (ip.is_unspecified() || ip == own_ip);
+        if !mine || entry.inode != 0 || ![ESTABLISHED, SYN_RECV, CLOSE_WAIT].contains(&entry.state) {
             continue;
         }
         let client = table.peer(asked, own);
+        let waiter = Waiter { client, own, asked, sent: Vec::new(), urgent: None };
         let sent = entry.unread - u32::from(entry.state == CLOSE_WAIT && entry.unread > 0);
         let look = client.map(|id| known.look(id));
         let under_way = look.as_ref().map_or(Ok(0), |look| socket::unsent(look.file.as_fd()));
         let under_way = under_way.map_err(|e| Error::system("looking at a TCP socket", e))?;
+        if entry.state == SYN_RECV {
+            // It may not be accepted before it sends something (TCP_DEFER_ACCEPT), or there is no room yet.
+            match client {
+                Some(_) if under_way > 0 => {
+                    return Err(Stop::cannot("what a connection has sent is still under way", TRY_AGAIN));
+                }
+                Some(_) if !is_opening(look.as_deref())? => deferred.push(waiter),
+                _ => {}
+            }
+            continue;
+        }
         hidden |= client.is_none() || sent > 0 || under_way > 0;
         if sent as usize + under_way > MOST {
             let reason = format!("the connection of {own} has much data and is not accepted yet");
             return Err(Stop::cannot(reason, TRY_AGAIN));
         }
         let made = look.map(|look| look.stat.st_ino);
-        found.push((made, Waiter { client, own, asked, sent: Vec::new(), urgent: None }));
+        found.push((made, waiter));
     }
     if found.len() != info.waiting as usize {
         let reason = "a connection waits to be accepted that was broken off";
         return Err(Stop::cannot(reason, TRY_AGAIN));
     }
     found.sort_by_key(|(made, _)| *made);
-    Ok(Found { waiting: found.into_iter().map(|(_, waiter)| waiter).collect(), hidden })
+    Ok(Found { waiting: found.into_iter().map(|(_, waiter)| waiter).collect(), deferred, hidden })
+}
+
+/// Those that wait at a listener which does not have them: the kernel's lists were not of one moment.
+pub(super) fn strays(files: &[OpenFile]) -> Vec<FileId> {
+    let (mut waiting, mut at_listeners) = (Vec::new(), Vec::new());
+    for (index, file) in files.iter().enumerate() {
+        let Kind::Tcp(tcp) = &file.kind else { continue };
+        match &tcp.link {
+            Link::Connected { with: With::Listener, .. } => waiting.push(FileId(index as u32)),
+            Link::Listening { waiting, .. } => at_listeners.extend(waiting.iter().filter_map(|w| w.client)),
+            _ => {}
+        }
+    }
+    waiting.retain(|client| !at_listeners.contains(client));
+    waiting
+}
+
+fn is_opening(client: Option<&Look>) -> Result<bool, Error> {
+    let info = client.map_or(Ok(true), |look| Info::of(look.file.as_fd()).map(|info| info.is_opening()));
+    info.map_err(|e| Error::system("looking at a TCP socket", e))
 }
 
 /// Looks at what they have sent, and in which order they wait. The session is frozen; everything is as before then.
