@@ -15,6 +15,8 @@ int main(int count, char **words) {
         MUST(mkdir(one->folder, 0700));
         int ends[2];
         MUST(pipe2(ends, O_CLOEXEC));
+        /* All pipes of a user together are bounded, and some of the programs are about large ones. */
+        MUST(fcntl(ends[0], F_SETPIPE_SZ, 4096));
         one->pid = MUST(fork());
         if (one->pid == 0) {
             prctl(PR_SET_PDEATHSIG, SIGKILL);

@@ -245,14 +245,15 @@ fn await_open(fd: BorrowedFd<'_>) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tcp::State;
     use super::super::testing::Session;
-    use roam_sys::batch::Batch;
+    use super::*;
     use std::io::{Read, Write};
     use std::net::{TcpListener, TcpStream};
     use std::os::fd::AsFd;
 
     #[test]
-    fn what_was_sent_before_it_was_accepted_is_there_and_here() {
+    fn what_was_sent_before_it_was_accepted_is_there_and_known() {
         for any in ["127.83.0.3:0", "[::ffff:127.83.0.4]:0"] {
             let listener = TcpListener::bind(any).unwrap();
             let address = listener.local_addr().unwrap();
@@ -264,7 +265,7 @@ mod tests {
                 gone.write_all(b"last words").unwrap();
                 gone.local_addr().unwrap()
             };
-            let mut session = Session::of(&[listener.as_fd(), waiting.as_fd()]);
+            let session = Session::of(&[listener.as_fd(), waiting.as_fd()]);
             // The source has all as before.
             let mut accepted = listener.accept().unwrap();
             assert_eq!((accepted.1, waiting.local_addr().unwrap()), (first, first));
@@ -278,23 +279,24 @@ mod tests {
             let mut words = String::new();
             last.read_to_string(&mut words).unwrap();
             assert_eq!(words, "last words");
-            session.end_source();
-            for one in [&waiting, &accepted.0, &last] {
-                let at_once = libc::linger { l_onoff: 1, l_linger: 0 };
-                nix::sys::socket::setsockopt(one, nix::sys::socket::sockopt::Linger, &at_once).unwrap();
-            }
-            drop((waiting, accepted, last, listener));
-            session.restore().unwrap();
-            let mut batch = Batch::new();
-            let mut accept = || {
-                let none = || 0u32.into();
-                batch.must("accept", libc::SYS_accept4, &[none(), none(), none(), none()])
+            let Kind::Tcp(State { link: Link::Listening { waiting, .. }, .. }) =
+                &session.image().files[0].kind
+            else {
+                panic!("it is {:?}", session.image().files[0].kind);
             };
-            let both = [accept(), accept()];
-            let done = session.run(0, &batch);
-            assert_eq!(session.read(done.ret(both[0]) as i32, 20), b"first");
-            assert_eq!(session.read(done.ret(both[1]) as i32, 20), b"last words");
-            assert_eq!(session.read(done.ret(both[1]) as i32, 20), b"");
+            let seen: Vec<_> = waiting.iter().map(|w| (w.client.is_some(), w.own, &w.sent[..])).collect();
+            let expected = [(true, Address(first), &b"first"[..]), (false, Address(gone), b"last words")];
+            assert_eq!(seen, expected);
         }
+    }
+
+    #[test]
+    fn only_one_byte_is_urgent() {
+        let all = |urgent| pieces(b"abc", urgent).collect::<Vec<_>>();
+        assert_eq!(all(None), [(&b"abc"[..], 0)]);
+        assert_eq!(all(Some(0)), [(&b"a"[..], libc::MSG_OOB), (b"bc", 0)]);
+        assert_eq!(all(Some(1)), [(&b"a"[..], 0), (b"b", libc::MSG_OOB), (b"c", 0)]);
+        assert_eq!(all(Some(2)), [(&b"ab"[..], 0), (b"c", libc::MSG_OOB)]);
+        assert_eq!(all(Some(9)), [(&b"abc"[..], 0)]);
     }
 }
