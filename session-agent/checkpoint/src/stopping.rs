@@ -19,6 +19,7 @@ use roam_sys::ptrace::{FOLLOW, Stop, Tracee};
 use crate::error::{Error, TRY_AGAIN};
 use crate::freeze::{FrozenProcess, FrozenThread, PATIENCE, refuse};
 use crate::kinds::pid_namespaces::Level;
+use crate::kinds::syscalls;
 use crate::kinds::tree::Node;
 use crate::pod::Pod;
 
@@ -345,6 +346,9 @@ impl Stopper {
         let unseen = self.born.iter().filter(|tid| !self.threads.contains_key(tid));
         let mut left: HashMap<i32, Tracee> = unseen.map(|&tid| (tid, Tracee::auto_attached(tid))).collect();
         for (&tid, (_, tracee, stop)) in &self.threads {
+            if stop.is_some() {
+                resume_wait(*tracee);
+            }
             if stop.is_none() || tracee.detach(0).is_err() {
                 left.insert(tid, *tracee);
             }
@@ -356,12 +360,23 @@ impl Stopper {
                 Ok(Some(Stop::Ended(_))) | Err(_) => false,
                 Ok(Some(stop)) => {
                     born.extend(started(*tracee, stop));
+                    resume_wait(*tracee);
                     tracee.detach(if let Stop::Signal(signal) = stop { signal } else { 0 }).is_err()
                 }
             });
             left.extend(born.into_iter().map(|tid| (tid, Tracee::auto_attached(tid))));
             std::thread::sleep(Duration::from_micros(200));
         }
+    }
+}
+
+/// A wait that the stop ended with EINTR goes on. One with a time-out the program begins again itself, since it
+/// knows what is left.
+fn resume_wait(tracee: Tracee) {
+    if let Ok(mut registers) = tracee.registers()
+        && syscalls::undo_endless_eintr(&mut registers)
+    {
+        let _ = tracee.set_registers(&registers);
     }
 }
 

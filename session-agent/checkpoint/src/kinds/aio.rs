@@ -146,8 +146,9 @@ fn settled(process: &FrozenProcess, m: &Area) -> Result<(u32, Vec<Event>), Error
     let (asked, done) = ask_alone(process, |batch| turn.ask(batch))?;
     let found = asked.found(&done);
     let (mut after, mut now) = look()?;
-    if (after.head, after.tail) != (before.head, before.tail) || now != unread {
-        mend(process, m, (before.head, unread.len()), found.events)?;
+    if (after.head, after.tail) != (before.head, before.tail) || now != unread || found.events != unread {
+        let written = if found.wrote { unread.len() } else { 0 };
+        mend(process, m, (before.head, written), found.events)?;
         (after, now) = look()?;
     }
     let mut under_way = found.under_way.saturating_sub(now.len().saturating_sub(found.before));

@@ -78,15 +78,6 @@ impl Header {
         let left = unread.iter().enumerate().filter(|(i, _)| !written(*i)).map(|(_, event)| *event);
         theirs(&left.collect::<Vec<_>>().concat())
     }
-
-    /// The program's events among these slots, which begin with the `first`: only what lies between head and tail is
-    /// of this turn.
-    fn overwritten(&self, slots: &[u8], first: u32) -> Vec<Event> {
-        let past = |slot: u32, from: u32| (slot + self.slots - from) % self.slots;
-        let new = |i: usize| past((first + i as u32) % self.slots, self.head) < past(self.tail, self.head);
-        let events = slots.chunks_exact(EVENT).enumerate().filter(|(i, _)| new(*i)).map(|(_, event)| event);
-        theirs(&events.collect::<Vec<_>>().concat())
-    }
 }
 
 /// From an empty ring at one place, or one with these unread events, to one with these events at another.
@@ -112,10 +103,14 @@ pub struct Asked {
     /// What was there before, then all that was read.
     reaped: Vec<Reaped>,
     filled: Vec<RetOf>,
-    /// The ring's head, and the slots of the unread from this one on, just before they were written.
-    overwritten: Data,
-    first: u32,
+    written: Option<Written>,
     full: usize,
+}
+
+/// The slots of the unread just before they were written, and whether they were.
+struct Written {
+    old: Data,
+    ret: RetOf,
 }
 
 /// Events that were read from a ring.
@@ -137,6 +132,8 @@ pub struct Found {
     pub before: usize,
     /// All events of the program that passed by.
     pub events: Vec<Event>,
+    /// The unread were written.
+    pub wrote: bool,
 }
 
 fn theirs(bytes: &[u8]) -> Vec<Event> {
@@ -201,14 +198,17 @@ impl Turn<'_> {
             reaped.push(reap(self.start, some, batch));
             left -= some;
         }
-        let overwritten = self.put_unread(&submit, batch);
+        let written = self.put_unread(&submit, batch);
         batch.may(NEVER, libc::SYS_close, &[self.number.into()]);
         let full = if self.fill.is_empty() { 0 } else { self.full() as usize };
-        Asked { reaped, filled, overwritten, first: self.head, full }
+        Asked { reaped, filled, written, full }
     }
 
-    /// Adds the calls that leave so many events unread, and make them these.
-    fn put_unread(&self, submit: &dyn Fn(u32, &mut Batch) -> RetOf, batch: &mut Batch) -> Data {
+    /// Adds the calls that leave so many events unread, and make them these. They are written only if the ring then
+    /// stands where it should: whatever ends later ends behind them.
+    fn put_unread(&self, submit: &dyn Fn(u32, &mut Batch) -> RetOf, batch: &mut Batch) -> Option<Written> {
+        const TAIL: u64 = 12;
+        const CMP_REQUEUE_PRIVATE: i32 = libc::FUTEX_CMP_REQUEUE | libc::FUTEX_PRIVATE_FLAG;
         let count = self.unread.len() as u32;
         let mut left = count;
         while left > 0 {
@@ -216,33 +216,32 @@ impl Turn<'_> {
             submit(some, batch);
             left -= some;
         }
-        let old = batch.room(HEADER + self.unread.len() * EVENT);
         if count == 0 {
-            return old;
+            return None;
         }
+        let old = batch.room(self.unread.len() * EVENT);
         let new = batch.data(&self.unread.concat());
         // Two pieces where it goes on at the first slot.
         let first = count.min(self.slots - self.head);
-        let piece = |at: u64, len: u64| [self.start + at, len].map(u64::to_le_bytes).concat();
         let slot = |slot: u32, len: u32| {
-            piece((HEADER + slot as usize * EVENT) as u64, u64::from(len) * EVENT as u64)
+            let at = self.start + (HEADER + slot as usize * EVENT) as u64;
+            [at, u64::from(len) * EVENT as u64].map(u64::to_le_bytes).concat()
         };
-        let slots = [slot(self.head, first), slot(0, count - first)].concat();
-        let all = batch.data(&[piece(0, HEADER as u64), slots].concat());
+        let slots = batch.data(&[slot(self.head, first), slot(0, count - first)].concat());
+        let (tail, expected) = (self.start + TAIL, (self.head + count) % self.slots);
+        let compare =
+            [tail.into(), CMP_REQUEUE_PRIVATE.into(), 0.into(), 0.into(), tail.into(), expected.into()];
+        // Zero if it is so. As the flags of the other calls, of which there are none, an error forbids them.
+        let stands = batch.may(NEVER, libc::SYS_futex, &compare);
         let me = batch.may(NEVER, libc::SYS_getpid, &[]);
-        let read = (old, all, 3u64, libc::SYS_process_vm_readv);
-        let write = (new, all.skip(16), 2u64, libc::SYS_process_vm_writev);
-        for (local, remote, pieces, nr) in [read, write] {
+        let mut copy = |local: Data, nr| {
             let vector = batch.room(16);
             batch.pointer(vector, 0, local);
             batch.set_u64(vector, 8, local.len() as u64);
-            batch.may(
-                NEVER,
-                nr,
-                &[me.into(), vector.into(), 1.into(), remote.into(), pieces.into(), 0.into()],
-            );
-        }
-        old
+            batch.may(NEVER, nr, &[me.into(), vector.into(), 1.into(), slots.into(), 2.into(), stands.into()])
+        };
+        copy(old, libc::SYS_process_vm_readv);
+        Some(Written { old, ret: copy(new, libc::SYS_process_vm_writev) })
     }
 }
 
@@ -252,12 +251,11 @@ impl Asked {
     pub fn found(&self, done: &Done) -> Found {
         let taken: i64 = self.filled.iter().map(|ret| done.ret(*ret).max(0)).sum();
         let mut events: Vec<Event> = self.reaped.iter().flat_map(|some| some.events(done)).collect();
-        if let Some(header) = Header::parse(done.bytes(self.overwritten)) {
-            events.extend(header.overwritten(&done.bytes(self.overwritten)[HEADER..], self.first));
-        }
+        let written = self.written.as_ref().filter(|written| done.ret(written.ret) > 0);
+        events.extend(written.into_iter().flat_map(|written| theirs(done.bytes(written.old))));
         let before = self.reaped.first().map_or(0, |some| some.events(done).len());
         let under_way = self.full.saturating_sub(usize::try_from(taken).unwrap_or(0));
-        Found { under_way, before, events }
+        Found { under_way, before, events, wrote: written.is_some() }
     }
 }
 
@@ -297,10 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_in_a_slot_from_before_is_nobodys() {
-        let header = Header { slots: 127, head: 126, tail: 1 };
-        let slots = [[125; EVENT], [126; EVENT], [0; EVENT], [1; EVENT]].concat();
-        assert_eq!(header.overwritten(&slots, 125), [[126; EVENT], [0; EVENT]]);
+    fn what_was_written_has_not_passed_by() {
         let ring = ring(125, 2);
         assert_eq!(Header::parse(&ring).unwrap().passed_by(&ring, (126, 2)), [[125; EVENT], [1; EVENT]]);
     }

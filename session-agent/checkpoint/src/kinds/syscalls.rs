@@ -127,6 +127,19 @@ pub fn undo_spurious_eintr(registers: &mut Registers) -> bool {
     spurious
 }
 
+/// The same where nothing is lost by making the call anew: it waits without a time-out.
+#[must_use]
+pub fn undo_endless_eintr(registers: &mut Registers) -> bool {
+    let endless = match registers.orig_rax as i64 {
+        libc::SYS_epoll_wait | libc::SYS_epoll_pwait => (registers.r10 as u32).cast_signed() < 0,
+        libc::SYS_epoll_pwait2 | libc::SYS_semtimedop => registers.r10 == 0,
+        libc::SYS_rt_sigtimedwait => registers.rdx == 0,
+        libc::SYS_io_getevents => registers.r8 == 0,
+        nr => nr == libc::SYS_semop,
+    };
+    endless && undo_spurious_eintr(registers)
+}
+
 /// Whether this thread's wait has a time-out whose rest must be worked out.
 #[must_use]
 pub fn has_relative_timeout(registers: &Registers) -> bool {
@@ -246,6 +259,21 @@ mod tests {
         prepare(&mut r, 1, |_| None);
         assert_eq!(r.r10 as i32, -1);
         assert_eq!(r.rax as i64, ERESTARTNOHAND);
+    }
+
+    #[test]
+    fn only_waits_without_an_end_are_made_anew_as_they_are() {
+        for (nr, time_out) in [(libc::SYS_epoll_wait, 5), (libc::SYS_io_getevents, 0x1000)] {
+            let mut r = registers(nr, EINTR);
+            let none = if nr == libc::SYS_epoll_wait { u64::from(u32::MAX) } else { 0 };
+            (r.r10, r.r8) = (time_out, time_out);
+            assert!(!undo_endless_eintr(&mut r) && r.rax as i64 == EINTR);
+            (r.r10, r.r8) = (none, none);
+            assert!(undo_endless_eintr(&mut r) && r.rax as i64 == ERESTARTNOHAND);
+        }
+        assert!(undo_endless_eintr(&mut registers(libc::SYS_semop, EINTR)));
+        assert!(!undo_endless_eintr(&mut registers(libc::SYS_read, EINTR)));
+        assert!(!undo_endless_eintr(&mut registers(libc::SYS_semop, 1)));
     }
 
     #[test]
