@@ -266,7 +266,11 @@ impl Tracked {
         for gone in runs::difference(&here, &found.own) {
             sender.sink.forget(Space::Process(pid), gone.start, gone.end - gone.start)?;
         }
-        let there = runs::intersection(&self.known(&process.mappings), &self.sent);
+        // What a device writes for a request of asynchronous I/O is not noted if the page was looked at between the
+        // request and its end; so at the end all of such a process goes.
+        let noted = sender.running || !process.mappings.iter().any(|m| m.backing == Backing::Ring);
+        let known = if noted { self.known(&process.mappings) } else { Vec::new() };
+        let there = runs::intersection(&known, &self.sent);
         let kept = runs::intersection(&found.own, &runs::difference(&there, &found.changed));
         let wanted = runs::difference(&found.own, &kept);
         sender.inheritance.begin(access, process, &kept, &wanted);
