@@ -11,7 +11,7 @@ use crate::kinds::{self, roam, send};
 /// Left out: those that keep both cores busy for their whole life, which would only make the road
 /// long, three that leave too few descriptor numbers to all the others together, and one that watches /tmp,
 /// where others work.
-const NOT_ON_THE_ROAD: [&str; 16] = [
+const NOT_ON_THE_ROAD: [&str; 17] = [
     "busy-forked",
     "busy-memory",
     "busy-shared",
@@ -20,6 +20,7 @@ const NOT_ON_THE_ROAD: [&str; 16] = [
     "children-ending",
     "descriptors-high",
     "descriptors-thousands",
+    "direct-reads",
     "fork-relay",
     "heap-arenas",
     "inotify-many",

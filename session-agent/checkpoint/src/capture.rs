@@ -1,6 +1,6 @@
 //! From a frozen session to its [`Image`].
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use roam_api::error::Refusal;
@@ -28,6 +28,7 @@ use crate::kinds::memory_settings;
 use crate::kinds::namespace_content::Inside;
 use crate::kinds::namespace_finder::Finder;
 use crate::kinds::namespaces;
+use crate::kinds::open_file::Kind;
 use crate::kinds::pid_namespaces::Level;
 use crate::kinds::private_files;
 use crate::kinds::process::{self, ProcessState};
@@ -38,7 +39,7 @@ use crate::kinds::timers;
 use crate::kinds::tree::{self, Node};
 use crate::kinds::unix_waiting::Hands;
 use crate::objects::Objects;
-use crate::pages::{Layout, PAGE, PageSink, PageStats};
+use crate::pages::{Backing, Layout, PAGE, PageSink, PageStats};
 use crate::pod::{Externals, Pod};
 use crate::stopping::list;
 use crate::track::Tracker;
@@ -339,6 +340,7 @@ impl Frozen {
         sender.there = resident::all(self, &self.objects, &self.views)?;
         match tracker {
             Some(tracker) => {
+                sender.again = written_by_devices(image);
                 tracker.send(&self.open_memory(&self.areas)?, &image.layout, &mut sender)?;
                 tracker.send_objects(&image.layout, (&self.objects, &self.views), &mut sender)?;
             }
@@ -580,6 +582,24 @@ fn locked_by_itself(process: &FrozenProcess, area: Area) -> std::io::Result<(boo
     let own = roam_sys::pagemap::Pagemap::open(process.host)?
         .own_pages(&[Run { start: last, end: last + PAGE }])?;
     Ok((true, !own.is_empty()))
+}
+
+/// Processes whose memory devices write: what comes past the cache (O_DIRECT), or for a request of asynchronous I/O, is
+/// not noted as written if the page was looked at while it was under way.
+fn written_by_devices(image: &Image) -> HashSet<i32> {
+    let rings =
+        image.layout.processes.iter().filter(|p| p.mappings.iter().any(|m| m.backing == Backing::Ring));
+    let reads_directly = |file: &descriptors::OpenFile| {
+        file.flags & libc::O_DIRECT != 0
+            && file.flags & libc::O_ACCMODE != libc::O_WRONLY
+            // A pipe of packets has the same flag.
+            && matches!(file.kind, Kind::Regular(_) | Kind::Memory(_))
+    };
+    let files = &image.descriptors.files;
+    let directly = image.descriptors.tables.iter().filter(|table| {
+        table.entries.iter().any(|entry| files.get(entry.file.0 as usize).is_some_and(reads_directly))
+    });
+    rings.map(|p| p.node.pid).chain(directly.map(|table| table.pid)).collect()
 }
 
 /// The pod's clocks now, as a process of it reads them.

@@ -266,10 +266,8 @@ impl Tracked {
         for gone in runs::difference(&here, &found.own) {
             sender.sink.forget(Space::Process(pid), gone.start, gone.end - gone.start)?;
         }
-        // What a device writes for a request of asynchronous I/O is not noted if the page was looked at between the
-        // request and its end; so at the end all of such a process goes.
-        let noted = sender.running || !process.mappings.iter().any(|m| m.backing == Backing::Ring);
-        let known = if noted { self.known(&process.mappings) } else { Vec::new() };
+        let again = sender.again.contains(&pid);
+        let known = if again { Vec::new() } else { self.known(&process.mappings) };
         let there = runs::intersection(&known, &self.sent);
         let kept = runs::intersection(&found.own, &runs::difference(&there, &found.changed));
         let wanted = runs::difference(&found.own, &kept);

@@ -1,5 +1,6 @@
 //! Sending the pages of memory: those a process has for itself, and the bytes of shared objects.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io;
 use std::ops::Range;
@@ -138,6 +139,8 @@ pub struct Sender<'a> {
     pub there: There,
     /// What the target has of parents.
     pub inheritance: Inheritance,
+    /// Processes of which all that was sent before is sent again.
+    pub again: HashSet<i32>,
     buffer: Vec<u8>,
 }
 
@@ -151,6 +154,7 @@ impl<'a> Sender<'a> {
             shown: ObjectPages::default(),
             there: There::new(),
             inheritance: Inheritance::default(),
+            again: HashSet::new(),
             buffer: Vec::new(),
         }
     }
