@@ -15,6 +15,7 @@ mod namespaces;
 mod objects;
 mod pids;
 mod place;
+mod process;
 pub(crate) mod stub;
 
 use std::collections::{HashMap, HashSet, VecDeque};

@@ -8,7 +8,7 @@
 use roam_sys::ptrace::Tracee;
 
 use super::Restorer;
-use super::build::Building;
+use super::process::Building;
 use super::stub::{Number, Stub};
 use crate::error::Error;
 use crate::kinds::namespaces::{Id, PID};
