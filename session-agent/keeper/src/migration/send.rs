@@ -8,20 +8,20 @@ use roam_api::codec::encode_section;
 use roam_api::error::{Failure, Outcome};
 use roam_api::init::Request;
 use roam_api::keeper::LaneSecret;
-use roam_api::migration::{ItemRef, Offer, ToSource, ToTarget};
+use roam_api::migration::{Offer, ToSource, ToTarget};
 use roam_api::session::{MoveProgress, MoveReport, MoveStage, Round, SessionState};
-use roam_checkpoint::{LockPlace, Tracker, check, freeze, tracking_supported};
+use roam_checkpoint::{LockPlace, check, tracking_supported};
 use tokio::sync::{mpsc, oneshot};
 
 use super::lane::Lane;
+use super::orders::{self, Order, Report};
 use super::sender::{Effect, Input, Rules, State};
-use crate::bundle::{ItemSink, Outgoing};
-use crate::carry::{about, engine_failed, freeze_and_send, refused, wait_for_commands};
+use crate::carry::{about, engine_failed, refused, wait_for_commands};
 use crate::journal::Entry;
 use crate::keeper::{Keeper, LOCK_RETRY, Phase, Unsettled, away, end_pod, failed};
 use crate::live::Live;
 
-const SENDING: &str = "Moving the session";
+pub(super) const SENDING: &str = "Moving the session";
 /// Between two tries to reach a target that must confirm.
 const RETRY: Duration = Duration::from_secs(2);
 /// How often progress is told, at most.
@@ -48,105 +48,6 @@ impl Target {
                 self.name
             ))
         })
-    }
-}
-
-/// What the engine is asked for.
-enum Order {
-    Round,
-    StopAndCopy,
-    /// The frozen session gives its file locks back…
-    GiveLocks,
-    /// …and takes them again.
-    TakeLocks,
-    Kill,
-}
-
-/// What it answers.
-enum Report {
-    Round(Result<Round, Failure>),
-    Copied(Result<Copied, Failure>),
-    LocksGiven(Result<(), Failure>),
-    /// How many are still missing.
-    LocksTaken(Result<usize, Failure>),
-    Killed,
-}
-
-struct Copied {
-    frozen_at: Instant,
-    round: Round,
-    bytes: u64,
-}
-
-struct LaneSink(mpsc::Sender<ToTarget>);
-
-impl ItemSink for LaneSink {
-    fn put(&mut self, item: ItemRef<'_>) -> std::io::Result<()> {
-        self.0.blocking_send(ToTarget::Item(item.into())).map_err(|_| std::io::ErrorKind::BrokenPipe.into())
-    }
-}
-
-/// The engine's part, on its thread. It ends with the orders; whatever is frozen then goes on.
-fn engine_part(
-    keeper: &Keeper,
-    live: &Live,
-    to: &str,
-    mut given: Vec<LockPlace>,
-    lane: mpsc::Sender<ToTarget>,
-    mut orders: mpsc::Receiver<Order>,
-    reports: &mpsc::Sender<Report>,
-) {
-    let mut sink = LaneSink(lane);
-    let mut tracker: Option<Tracker> = None;
-    let mut frozen = None;
-    while let Some(order) = orders.blocking_recv() {
-        let begun = Instant::now();
-        let mut out = Outgoing::new(&mut sink);
-        let report = match order {
-            Order::Round => Report::Round((|| {
-                let tracker = match &mut tracker {
-                    Some(tracker) => tracker,
-                    none => none.insert(Tracker::start(&*live.pod).map_err(|e| engine_failed(SENDING, e))?),
-                };
-                let stats = tracker.round(&*live.pod, &mut out).map_err(|e| engine_failed(SENDING, e))?;
-                Ok(Round { pages: stats.pages, bytes: out.bytes, ms: begun.elapsed().as_millis() as u64 })
-            })()),
-            Order::StopAndCopy => Report::Copied((|| {
-                let (stopped, stats) = freeze_and_send(live, &keeper.log, tracker.as_mut(), &mut out)?;
-                let frozen_at = stopped.since;
-                frozen = Some(stopped);
-                let ms = frozen_at.elapsed().as_millis() as u64;
-                let round = Round { pages: stats.pages, bytes: out.bytes, ms };
-                Ok(Copied { frozen_at, round, bytes: out.bytes })
-            })()),
-            Order::GiveLocks => Report::LocksGiven((|| {
-                let frozen = frozen.as_ref().ok_or_else(|| Failure::undone("Nothing is frozen."))?;
-                let locks = frozen.locks().to_vec();
-                // Whoever dies now: it must not run without them.
-                live.pod.client().ok(&Request::Hold, &[]).map_err(|e| failed("Holding the session", &e))?;
-                given.clone_from(&locks);
-                let entry = Entry::LocksGiven { to: to.to_owned(), locks: locks.clone() };
-                keeper.write(live.identity.generation, entry)?;
-                frozen.give_locks(&locks).map_err(|e| engine_failed(SENDING, e))
-            })()),
-            Order::TakeLocks => Report::LocksTaken((|| {
-                let again = |e| engine_failed("Taking the session's file locks again", e);
-                if frozen.is_none() {
-                    frozen = Some(freeze(&*live.pod).map_err(again)?);
-                }
-                let frozen = frozen.as_ref().expect("frozen just now");
-                frozen.take_locks(&given).map(|left| left.len()).map_err(again)
-            })()),
-            Order::Kill => {
-                if let Some(frozen) = frozen.take() {
-                    frozen.kill();
-                }
-                Report::Killed
-            }
-        };
-        if reports.blocking_send(report).is_err() {
-            return;
-        }
     }
 }
 
@@ -332,7 +233,7 @@ impl Move {
             let (to, given) = (self.target.name.clone(), std::mem::take(&mut self.locks));
             let engine = self.keeper.engine.clone();
             tokio::spawn(async move {
-                engine.run(move || engine_part(&keeper, &live, &to, given, say, to_do, &done)).await;
+                engine.run(move || orders::obey(&keeper, &live, &to, given, say, to_do, &done)).await;
             })
         };
         let mut cancel = self.keeper.cancel.subscribe();
