@@ -39,10 +39,10 @@ use crate::kinds::timers;
 use crate::kinds::tree::{self, Node};
 use crate::kinds::unix_waiting::Hands;
 use crate::objects::Objects;
-use crate::pages::{Backing, Layout, PAGE, PageSink, PageStats};
+use crate::pages::{Layout, PAGE, PageSink, PageStats};
 use crate::pod::{Externals, Pod};
 use crate::stopping::list;
-use crate::track::Tracker;
+use crate::track::{Tracker, with_rings};
 
 /// Steps after which a thread that does not leave the vdso is given up on.
 const STEPS: u32 = 20_000;
@@ -340,7 +340,7 @@ impl Frozen {
         sender.there = resident::all(self, &self.objects, &self.views)?;
         match tracker {
             Some(tracker) => {
-                sender.again = written_by_devices(image);
+                sender.again = written_by_devices(image, tracker);
                 tracker.send(&self.open_memory(&self.areas)?, &image.layout, &mut sender)?;
                 tracker.send_objects(&image.layout, (&self.objects, &self.views), &mut sender)?;
             }
@@ -585,10 +585,8 @@ fn locked_by_itself(process: &FrozenProcess, area: Area) -> std::io::Result<(boo
 }
 
 /// Processes whose memory devices write: what comes past the cache (O_DIRECT), or for a request of asynchronous I/O, is
-/// not noted as written if the page was looked at while it was under way.
-fn written_by_devices(image: &Image) -> HashSet<i32> {
-    let rings =
-        image.layout.processes.iter().filter(|p| p.mappings.iter().any(|m| m.backing == Backing::Ring));
+/// not noted as written if the page was looked at while it was under way. Of what was closed since nothing is known.
+fn written_by_devices(image: &Image, tracker: &Tracker) -> HashSet<i32> {
     let reads_directly = |file: &descriptors::OpenFile| {
         file.flags & libc::O_DIRECT != 0
             && file.flags & libc::O_ACCMODE != libc::O_WRONLY
@@ -599,7 +597,8 @@ fn written_by_devices(image: &Image) -> HashSet<i32> {
     let directly = image.descriptors.tables.iter().filter(|table| {
         table.entries.iter().any(|entry| files.get(entry.file.0 as usize).is_some_and(reads_directly))
     });
-    rings.map(|p| p.node.pid).chain(directly.map(|table| table.pid)).collect()
+    let rings = with_rings(&image.layout).chain(tracker.rings().iter().copied());
+    rings.chain(directly.map(|table| table.pid)).collect()
 }
 
 /// The pod's clocks now, as a process of it reads them.

@@ -12,7 +12,7 @@
 
 mod soft_dirty;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::unistd::Pid;
@@ -46,6 +46,8 @@ pub struct Tracker {
     shown: ObjectPages,
     /// And of parents.
     inheritance: Inheritance,
+    /// Processes that had a ring of asynchronous I/O in any round: see `capture::written_by_devices`.
+    rings: HashSet<i32>,
 }
 
 struct Tracked {
@@ -88,8 +90,8 @@ impl Tracker {
         let method = tracking::method().ok_or_else(|| {
             Error::system("tracking writes", std::io::Error::from_raw_os_error(libc::EOPNOTSUPP))
         })?;
-        let (objects, shown, inheritance) = Default::default();
-        let mut tracker = Self { method, processes: HashMap::new(), objects, shown, inheritance };
+        let (objects, shown, inheritance, rings) = Default::default();
+        let mut tracker = Self { method, processes: HashMap::new(), objects, shown, inheritance, rings };
         let frozen = freeze(pod)?;
         for process in frozen.living() {
             tracker.begin(process)?;
@@ -124,6 +126,7 @@ impl Tracker {
             builder.add(process.host, &process.name, process.node)?;
         }
         let (layout, views, areas) = builder.finish(&Finder::of(pod, frozen.processes.iter())?);
+        self.rings.extend(with_rings(&layout));
         let open = frozen.open_memory(&areas)?;
         // What it writes in the processes is no reason to send pages again.
         let there = resident::all(&frozen, &self.objects, &views)?;
@@ -215,6 +218,10 @@ impl Tracker {
         Ok(())
     }
 
+    pub(crate) fn rings(&self) -> &HashSet<i32> {
+        &self.rings
+    }
+
     pub(crate) fn take_objects(&mut self) -> Objects {
         std::mem::take(&mut self.objects)
     }
@@ -222,6 +229,12 @@ impl Tracker {
     pub(crate) fn give_objects(&mut self, objects: Objects) {
         self.objects = objects;
     }
+}
+
+/// Processes that have a ring of asynchronous I/O.
+pub(crate) fn with_rings(layout: &Layout) -> impl Iterator<Item = i32> {
+    let rings = layout.processes.iter().filter(|p| p.mappings.iter().any(|m| m.backing == Backing::Ring));
+    rings.map(|p| p.node.pid)
 }
 
 fn is_alive(host: i32) -> bool {

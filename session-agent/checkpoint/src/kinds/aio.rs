@@ -126,6 +126,13 @@ fn settled(process: &FrozenProcess, m: &Area) -> Result<(u32, Vec<Event>), Error
             remedy: remedy.to_owned(),
         }])
     };
+    let fill = processors();
+    if fill.is_empty() {
+        return Err(refuse(
+            "this machine does not say which processors it has, so what is under way can't be counted",
+            "Let the program destroy the context, then try again.",
+        ));
+    }
     let look = || {
         let bytes = read(process.host, m.start, m.end - m.start)?;
         let header = Header::parse(&bytes).filter(|header| header.fits(m.end - m.start));
@@ -141,7 +148,7 @@ fn settled(process: &FrozenProcess, m: &Area) -> Result<(u32, Vec<Event>), Error
         head: before.head,
         unread: &unread,
         number: free_number(process.host)?,
-        fill: &processors(),
+        fill: &fill,
     };
     let (asked, done) = ask_alone(process, |batch| turn.ask(batch))?;
     let found = asked.found(&done);

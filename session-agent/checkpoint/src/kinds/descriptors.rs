@@ -2,7 +2,7 @@
 //!
 //! Open files are shared by duplicates and across fork, so they are found first (by kcmp among
 //! those that look alike), captured once each by their kind, and then referred to by id. Nothing is
-//! injected for a capture, and nothing is left changed by it.
+//! injected for a capture but where somebody waits to be accepted (`unix_waiting`), and the program finds all as it was.
 //!
 //! At restore every open file is made once, in the table that all stubs share, at a high number of
 //! its own (`build`). Then each process gets a table of its own and the right numbers.

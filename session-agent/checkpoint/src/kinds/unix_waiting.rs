@@ -12,10 +12,11 @@
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::rc::Rc;
 
-use roam_sys::batch::{Arg, Batch, Done};
-use roam_sys::limits::Raised;
+use roam_sys::batch::{Arg, Batch, Done, RetOf};
+use roam_sys::limits::{self, Raised};
 use roam_sys::procfs::status;
 use roam_sys::unix_diag::UnixSocket;
 use roam_sys::{descriptor, fdpass, socket};
@@ -132,6 +133,10 @@ fn plan(look: &Look, diag: &UnixSocket, known: &Known<'_>) -> Result<Option<Vec<
         }
         let init =
             status::read(known.pod.init().as_raw()).map_err(|e| Error::system("looking at the pod", e))?;
+        if let Some(why) = holders.iter().find_map(|(holder, _)| hinders(*holder, diag.waiting.len(), known))
+        {
+            return cannot(why);
+        }
         let walled = |&(holder, _): &(usize, _)| {
             let host = known.holders[holder].host.as_raw();
             status::read(host).is_ok_and(|status| filters::has_own(&status, &init))
@@ -145,6 +150,27 @@ fn plan(look: &Look, diag: &UnixSocket, known: &Known<'_>) -> Result<Option<Vec<
         clients.push(Some(Client { file, holders, epolls, ended: socket.shutdown & 2 != 0 }));
     }
     Ok(Some(clients))
+}
+
+/// What keeps a process from asking again, or from getting the new sockets.
+fn hinders(holder: usize, clients: usize, known: &Known<'_>) -> Option<&'static str> {
+    let host = known.holders[holder].host.as_raw();
+    // Names mean there what they mean in the pod.
+    let init = known.pod.init().as_raw();
+    let same = |what: &str| {
+        let [one, other] = [host, init].map(|pid| std::fs::metadata(format!("/proc/{pid}/{what}")));
+        one.and_then(|one| other.map(|other| (one.dev(), one.ino()) == (other.dev(), other.ino())))
+            .unwrap_or(false)
+    };
+    if !["ns/mnt", "ns/net", "root"].into_iter().all(same) {
+        return Some("its program sees other files or networks than the session");
+    }
+    // Some more for what is on the way.
+    let needed = (known.tables[holder].len() + clients + 4) as u64;
+    match limits::get(host, libc::RLIMIT_NOFILE) {
+        Ok((_, most)) if needed <= most => None,
+        _ => Some("its program has no descriptors left"),
+    }
 }
 
 /// Says what of those who wait could not be carried.
@@ -265,13 +291,17 @@ fn look_at(
         match (client, &mut helper) {
             (Some(client), _) => {
                 let maker = client.maker(known);
-                hands.run(maker.pid, &send(&sent, number))?;
+                let (batch, lengths) = send(&sent, number);
+                whole(&hands.run(maker.pid, &batch)?, &lengths).map_err(failed)?;
                 let new = descriptor::pidfd_getfd(maker.pidfd.as_fd(), number).map_err(failed)?;
                 make_alike(client, new.as_fd()).map_err(failed)?;
                 exchange(client, number, (&new, &accepted), known, hands)?;
             }
             // Its sockets are closed when it ends.
-            (None, Some(helper)) => drop(helper.run(&send(&sent, number))?),
+            (None, Some(helper)) => {
+                let (batch, lengths) = send(&sent, number);
+                whole(&helper.run(&batch)?, &lengths).map_err(failed)?;
+            }
             (None, None) => {}
         }
         waiting.push(Waiter { client: None, credentials: known.pod_pid(credentials), sent });
@@ -307,16 +337,23 @@ fn read(accepted: BorrowedFd<'_>, kind: i32) -> io::Result<Vec<Message>> {
     Ok(all.chunks(super::build::PIECE).map(piece).collect())
 }
 
-fn send(messages: &[Message], number: i32) -> Batch {
+/// Sends them; each is to be as long as it was.
+fn send(messages: &[Message], number: i32) -> (Batch, Vec<(RetOf, usize)>) {
     let mut batch = Batch::new();
+    let mut lengths = Vec::with_capacity(messages.len());
     for message in messages {
         let data = batch.data(&message.bytes);
         let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
         let length = message.bytes.len();
         let args = [number.into(), data.into(), length.into(), flags.into(), 0u32.into(), 0u32.into()];
-        batch.must("sending what was not read", libc::SYS_sendto, &args);
+        lengths.push((batch.must("sending what was not read", libc::SYS_sendto, &args), length));
     }
-    batch
+    (batch, lengths)
+}
+
+fn whole(done: &Done, lengths: &[(RetOf, usize)]) -> io::Result<()> {
+    let all = lengths.iter().all(|&(ret, length)| done.ret(ret) == length as i64);
+    if all { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
 }
 
 /// Options, flags and ends of the old socket for the new one.

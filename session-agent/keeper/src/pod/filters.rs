@@ -15,6 +15,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::statfs::{FsType, fstatfs};
+use nix::unistd::Pid;
 use roam_checkpoint::kinds::dumpable;
 use roam_checkpoint::kinds::filters::{self, Book, Filter};
 use roam_checkpoint::kinds::notifications::{self, Notification, Shown};
@@ -25,7 +27,7 @@ use roam_sys::memory::{self, MemFile};
 use roam_sys::notify::{self, Told};
 use roam_sys::procfs::status;
 use roam_sys::ptrace::{Registers, Stop, Tracee};
-use roam_sys::{confine, limits};
+use roam_sys::{confine, descriptor, limits};
 
 /// As roam-init keeps the listener.
 pub const LISTENER: &str = "filters";
@@ -99,6 +101,9 @@ fn next(listener: &OwnedFd, stopped: &io::PipeReader) -> Option<Told> {
     }
 }
 
+/// The file system of message queues.
+const MQUEUE: FsType = FsType(0x1980_0202);
+
 /// What a process asks a message queue for goes into the book, and the call goes on.
 fn note(told: Told, listener: &OwnedFd, book: &Book) {
     if let Err(error) = remember(told, book) {
@@ -113,6 +118,12 @@ fn remember(told: Told, book: &Book) -> io::Result<()> {
     let [number, event, ..] = told.args;
     let pid = status::read(told.tid)?.tgid;
     if event == 0 {
+        return Ok(());
+    }
+    // Whatever else it may be, opening it could wait.
+    let pidfd = descriptor::pidfd_open(Pid::from_raw(pid))?;
+    let file = descriptor::pidfd_getfd(pidfd.as_fd(), number as i32)?;
+    if fstatfs(&file)?.filesystem_type() != MQUEUE {
         return Ok(());
     }
     let key = notifications::key(pid, number as i32)?;

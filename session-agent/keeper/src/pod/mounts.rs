@@ -1,7 +1,7 @@
 //! The pod's file tree.
 //!
 //! A small tmpfs is the root. The system's and the user's folders are bound into it at their own
-//! paths; /proc, /dev, /tmp, /var/tmp, /run and XDG_RUNTIME_DIR are the pod's own. The user's home is there
+//! paths; /proc, /dev, /tmp, /run and XDG_RUNTIME_DIR are the pod's own. The user's home is there
 //! also if it lies below one of those.
 //!
 //! Refused: a home or XDG_RUNTIME_DIR that is no absolute path.
@@ -19,7 +19,7 @@ use roam_api::init::PodSpec;
 use super::create::{Doing, Step};
 
 /// Folders that every pod has for itself.
-pub const PRIVATE: [&str; 5] = ["/proc", "/dev", "/tmp", "/var/tmp", "/run"];
+pub const PRIVATE: [&str; 4] = ["/proc", "/dev", "/tmp", "/run"];
 
 /// True if this path of the machine is hidden in a pod by something private.
 #[must_use]
@@ -88,10 +88,6 @@ pub fn build(spec: &PodSpec) -> Step<PathBuf> {
     tmpfs(&root.join("tmp"), "mode=1777")?;
     folder(&root.join("tmp/.X11-unix"), 0o1777)?;
     folder(&root.join("tmp/.ICE-unix"), 0o1777)?;
-    // Unsaved work of some programs is there. It lies in the machine's own folder, and only as one can it be covered.
-    if fs::symlink_metadata(root.join("var/tmp")).is_ok_and(|folder| folder.is_dir()) {
-        tmpfs(&root.join("var/tmp"), "mode=1777")?;
-    }
     folder(&root.join("run"), 0o755)?;
     tmpfs(&root.join("run"), "mode=755")?;
     folder(&root.join("run/lock"), 0o1777)?;
