@@ -20,7 +20,6 @@ use crate::kinds::descriptors::{self, Holder};
 use crate::kinds::filters;
 use crate::kinds::folders::{self, Folders};
 use crate::kinds::ipc;
-use crate::kinds::leases::Leased;
 use crate::kinds::locks::{self, Place};
 use crate::kinds::memory;
 use crate::kinds::memory_send::{Access, Sender};
@@ -255,7 +254,7 @@ impl Frozen {
                 rings.insert(process.node.pid, aio::capture(process)?);
             }
         }
-        let private = private_files::capture(pod, &Leased::of(&holders)?, objects)?;
+        let private = private_files::capture(pod, &holders, objects)?;
         let (ipc, unattached, helper) = match self.living().find(|p| finder.places(p.node.pid).ipc == 0) {
             Some(first) => {
                 let _raised = Raised::take(first.host, &[libc::RLIMIT_NOFILE]);

@@ -19,6 +19,7 @@ use roam_sys::batch::{Batch, Data, RetOf};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
+use crate::kinds::descriptors::Holder;
 use crate::kinds::leases::Leased;
 use crate::kinds::memory::in_root;
 use crate::objects::{Object, ObjectId, ObjectKind, Objects};
@@ -84,13 +85,15 @@ pub fn folders(pod: &dyn Pod) -> Result<Vec<PathBuf>, Error> {
 ///
 /// # Errors
 /// If a file can't be read.
-pub fn capture(pod: &dyn Pod, leased: &Leased, objects: &mut Objects) -> Result<Vec<PrivateFile>, Error> {
+pub fn capture(pod: &dyn Pod, holders: &[Holder], objects: &mut Objects) -> Result<Vec<PrivateFile>, Error> {
     let mut found = Vec::new();
     let root = pod.root();
-    for folder in folders(pod)? {
+    let folders = folders(pod)?;
+    let leased = Leased::of(holders, &folders)?;
+    for folder in &folders {
         let outside = in_root(&root, folder.as_os_str().as_bytes());
         fs::metadata(&outside)
-            .and_then(|meta| walk(&outside, &folder, meta.dev(), (leased, objects), &mut found))
+            .and_then(|meta| walk(&outside, folder, meta.dev(), (&leased, objects), &mut found))
             .map_err(|e| Error::system(format!("reading the session's files in {}", folder.display()), e))?;
     }
     Ok(found)
