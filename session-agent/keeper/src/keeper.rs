@@ -473,7 +473,7 @@ impl Keeper {
 
 impl Keeper {
     /// A keeper died while the session had given its file locks back. It stands still until it has them again.
-    async fn take_locks_back(self: Arc<Self>, live: Arc<Live>, locks: Vec<LockPlace>) {
+    async fn take_locks_back(self: Arc<Self>, live: Arc<Live>, mut locks: Vec<LockPlace>) {
         let _turn = self.turn.lock().await;
         loop {
             let (pod, wanted) = (live.pod.clone(), locks.clone());
@@ -481,7 +481,13 @@ impl Keeper {
                 self.engine.run(move || freeze(&*pod).and_then(|frozen| frozen.take_locks(&wanted))).await;
             match left {
                 Some(Ok(left)) if left.is_empty() => break,
-                left => tracing::warn!(?left, "file locks of the session are not to be had"),
+                // A lease that was lost is told of once, so it is not tried for again.
+                Some(Ok(left)) => {
+                    tracing::warn!(?left, "file locks of the session are not to be had");
+                    locks = left;
+                }
+                Some(Err(error)) => tracing::warn!(%error, "file locks of the session could not be taken"),
+                None => tracing::warn!("the engine failed while it took file locks of the session"),
             }
             if live.ended.borrow().is_some() {
                 return;

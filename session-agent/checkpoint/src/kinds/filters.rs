@@ -20,7 +20,7 @@ use roam_sys::procfs::status::{self, Status};
 use serde::{Deserialize, Serialize};
 
 use crate::freeze::FrozenProcess;
-use crate::kinds::notifications::{Key, Notification, Recorded};
+use crate::kinds::notifications::{self, Key, Notification, Recorded};
 use crate::kinds::process::ProcessState;
 use crate::pod::Pod;
 
@@ -200,8 +200,12 @@ impl Book {
     pub fn note(&self, key: Key, what: Notification) -> io::Result<()> {
         let mut state = self.lock();
         let record = what.record(key);
-        let at = match state.notifications.get(&key) {
-            Some((at, _)) => self.file.write_all_at(&record, *at).map(|()| *at)?,
+        let before = match state.notifications.remove(&key) {
+            Some((at, _)) => Some(at),
+            None => notifications::forget_one(&mut state.notifications),
+        };
+        let at = match before {
+            Some(at) => self.file.write_all_at(&record, at).map(|()| at)?,
             None => self.append(&mut state, [NOTIFICATION, 0], &record)?,
         };
         state.notifications.insert(key, (at, what));

@@ -142,6 +142,19 @@ impl Notification {
 /// Those of a book, each with where its record lies.
 pub type Recorded = HashMap<Key, (u64, Notification)>;
 
+/// So many are kept without asking whether their processes are still there.
+const MANY: usize = 256;
+
+/// Forgets what a process that is no more asked for, if much is recorded, and returns where that lies.
+pub fn forget_one(recorded: &mut Recorded) -> Option<u64> {
+    if recorded.len() < MANY {
+        return None;
+    }
+    let gone = |(_, _, pid): &Key| !std::path::Path::new(&format!("/proc/{pid}")).exists();
+    let key = recorded.keys().copied().find(gone)?;
+    recorded.remove(&key).map(|(at, _)| at)
+}
+
 /// The queue that a process has open under this number.
 ///
 /// # Errors
@@ -180,6 +193,19 @@ mod tests {
             assert_eq!(Notification::from_record(&one.record(key)), Some((key, one)));
         }
         assert_eq!(Notification::from_record(&[0; 5]), None);
+    }
+
+    #[test]
+    fn of_many_those_of_processes_that_are_gone_are_forgotten() {
+        let alive = std::process::id() as i32;
+        let one = |pid: i32, at: u64| ((7, at, pid), (at, notification(1, 0)));
+        let mut few: Recorded = (0..10).map(|at| one(i32::MAX, at)).collect();
+        assert_eq!(forget_one(&mut few), None);
+        let mut recorded: Recorded = (0..MANY as u64).map(|at| one(alive, at)).collect();
+        assert_eq!(forget_one(&mut recorded), None);
+        recorded.extend([one(i32::MAX, 999)]);
+        assert_eq!(forget_one(&mut recorded), Some(999));
+        assert_eq!(recorded.len(), MANY);
     }
 
     #[test]

@@ -111,7 +111,9 @@ pub fn obey(
                     frozen = Some(freeze(&*live.pod).map_err(again)?);
                 }
                 let frozen = frozen.as_ref().expect("frozen just now");
-                frozen.take_locks(&given).map(|left| left.len()).map_err(again)
+                // A lease that was lost is told of once, so it is not tried for again.
+                given = frozen.take_locks(&given).map_err(again)?;
+                Ok(given.len())
             })()),
             Order::Kill => {
                 if let Some(frozen) = frozen.take() {
