@@ -67,19 +67,8 @@ pub struct EpollEntry {
     pub events: u32,
     /// The user's data.
     pub data: u64,
-}
-
-impl EpollEntry {
-    /// Adds it in a process whose low numbers are free.
-    pub fn add(&self, batch: &mut Batch) {
-        let mut event = self.events.to_ne_bytes().to_vec();
-        event.extend(self.data.to_ne_bytes());
-        let event = batch.data(&event);
-        let dup = [self.target.into(), self.number.into(), libc::O_CLOEXEC.into()];
-        batch.must("placing the target of an epoll", libc::SYS_dup3, &dup);
-        let add = [self.epoll.into(), libc::EPOLL_CTL_ADD.into(), self.number.into(), event.into()];
-        batch.must("adding to an epoll", libc::SYS_epoll_ctl, &add);
-    }
+    /// The target is an end of a pipe that only reads.
+    pub reads_pipe: bool,
 }
 
 /// How to make a socket in a network that a program had made.

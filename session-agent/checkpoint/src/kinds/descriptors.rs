@@ -303,8 +303,12 @@ pub fn restore(
             of_holder.push(entry);
         }
     }
+    // One that has told its event is made silent while its epoll has no others.
+    for (table, entries) in image.tables.iter().zip(&entries) {
+        add_disarmed(table, entries, &mut at)?;
+    }
     for (table, entries) in image.tables.iter().zip(entries) {
-        split(table, entries, &mut at)?;
+        split(table, &entries, &mut at)?;
     }
     at.clear()?;
     message_queue::finish(&image.queues, stubs)
@@ -372,22 +376,41 @@ fn whose(entry: &EpollEntry, tables: &[Table], at: &Build<'_>) -> usize {
         .unwrap_or(0)
 }
 
+/// Gives a process a table of its own in which only the slots are left.
+fn empty(at: &Build<'_>, batch: &mut Batch) {
+    const UNSHARE: u32 = 1 << 1;
+    let slots = at.slots();
+    let low = [0u32.into(), (slots.start - 1).into(), UNSHARE.into()];
+    let high = [slots.end.into(), u32::MAX.into(), 0u32.into()];
+    batch.must("making a descriptor table", libc::SYS_close_range, &low);
+    batch.must("closing", libc::SYS_close_range, &high);
+}
+
+/// Adds those entries of epolls that have told their event.
+fn add_disarmed(table: &Table, epoll: &[EpollEntry], at: &mut Build<'_>) -> Result<(), Error> {
+    for (index, entry) in epoll.iter().filter(|entry| entry.is_disarmed()).enumerate() {
+        if index == 0 {
+            let mut batch = Batch::new();
+            empty(at, &mut batch);
+            at.run(Some(table.pid), &batch)?;
+        }
+        entry.add_disarmed(table.pid, at)?;
+    }
+    Ok(())
+}
+
 /// Gives a process its own table. The first of them, before it has its numbers, adds the entries of
 /// epolls: they are known by number, and only here every number can be had.
-fn split(table: &Table, epoll: Vec<EpollEntry>, at: &mut Build<'_>) -> Result<(), Error> {
-    const UNSHARE: u32 = 1 << 1;
+fn split(table: &Table, epoll: &[EpollEntry], at: &mut Build<'_>) -> Result<(), Error> {
     let mut batch = Batch::new();
     let slots = at.slots();
-    let low = |flags: u32| [0u32.into(), (slots.start - 1).into(), flags.into()];
-    let high = [slots.end.into(), u32::MAX.into(), 0u32.into()];
-    batch.must("making a descriptor table", libc::SYS_close_range, &low(UNSHARE));
-    batch.must("closing", libc::SYS_close_range, &high);
-    for entries in epoll.chunks(250) {
+    empty(at, &mut batch);
+    let armed: Vec<_> = epoll.iter().filter(|entry| !entry.is_disarmed()).collect();
+    for entries in armed.chunks(250) {
         for entry in entries {
             entry.add(&mut batch);
         }
-        batch.must("closing", libc::SYS_close_range, &low(0));
-        batch.must("closing", libc::SYS_close_range, &high);
+        empty(at, &mut batch);
         at.run(Some(table.pid), &std::mem::take(&mut batch))?;
     }
     for entries in table.entries.chunks(500) {

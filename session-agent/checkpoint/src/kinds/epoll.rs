@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::build::{Build, EpollEntry};
 use super::gather::{Capture, Known};
-use super::open_file::{FileId, Look, OpenFileKind, Stop};
+use super::open_file::{FileId, Kind, Look, OpenFileKind, Stop};
 use crate::error::Error;
 
 /// A set of files to wait for.
@@ -63,7 +63,7 @@ impl OpenFileKind for State {
 
     fn finish(&self, id: FileId, at: &mut Build<'_>) -> Result<(), Error> {
         for entry in &self.entries {
-            at.file(entry.file)?;
+            let file = at.file(entry.file)?;
             if entry.number < 0 || entry.file == id {
                 return Err(Error::Image("an epoll is damaged".into()));
             }
@@ -73,6 +73,8 @@ impl OpenFileKind for State {
                 number: entry.number,
                 events: entry.events,
                 data: entry.data,
+                reads_pipe: matches!(file.kind, Kind::Pipe(_))
+                    && file.flags & libc::O_ACCMODE == libc::O_RDONLY,
             });
         }
         Ok(())

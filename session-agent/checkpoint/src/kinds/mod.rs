@@ -10,6 +10,7 @@ pub mod device;
 pub mod directory;
 pub mod dumpable;
 pub mod epoll;
+mod epoll_entries;
 pub mod eventfd;
 pub mod extended;
 pub mod external;

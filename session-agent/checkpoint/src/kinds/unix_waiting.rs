@@ -6,7 +6,7 @@
 //! client that is gone a helper asks.
 //!
 //! Refused, for a moment only, is whatever could not be put back for certain: descriptors in flight to the listener, a
-//! client that is in flight itself, has a name, reads no more or has signals sent, one that a program with
+//! client that is in flight itself, has a name, reads no more, has signals sent or is disarmed in an epoll, one that a program with
 //! filters of its own holds, much data, a queue in which not twice as many fit, a listener whose file is gone.
 
 use std::collections::HashMap;
@@ -27,7 +27,7 @@ use super::gather::Known;
 use super::helper::Helper;
 use super::open_file::{FileId, Look, OpenFileKind, Stop};
 use super::unix::{self, Message, OPTIONS, SO_PEEK_OFF};
-use super::{epoll, filters, unix_queue};
+use super::{epoll, epoll_entries, filters, unix_queue};
 use crate::error::{Error, TRY_AGAIN};
 
 /// What a connection may have in flight, in bytes of the kernel's own count.
@@ -147,6 +147,10 @@ fn plan(look: &Look, diag: &UnixSocket, known: &Known<'_>) -> Result<Option<Vec<
         let Some(epolls) = epolls_of(id, known)? else {
             return cannot("an epoll waits for it by a number that it no longer has");
         };
+        // Another socket in its place would tell of hang-ups again.
+        if epolls.iter().any(|place| epoll_entries::is_disarmed(place.entry.events)) {
+            return cannot("a thread deals with what an epoll told it of that socket");
+        }
         clients.push(Some(Client { file, holders, epolls, ended: socket.shutdown & 2 != 0 }));
     }
     Ok(Some(clients))
