@@ -258,15 +258,15 @@ impl Frozen {
         let (ipc, unattached, helper) = match self.living().find(|p| finder.places(p.node.pid).ipc == 0) {
             Some(first) => {
                 let _raised = Raised::take(first.host, &[libc::RLIMIT_NOFILE]);
-                let (asked, done) = ask_alone(first, ipc::ask)?;
-                ipc::capture((&asked, &done), self, pod, objects)?
+                let lists = ipc::lists(&mut |batch| self.run(first.node.pid, batch))?;
+                ipc::capture(&lists, self, pod, objects)?
             }
             None => Default::default(),
         };
         self.helper = helper;
         // Descriptors before memory: they know the true size of the objects that are mapped as well.
         let descriptors = descriptors::capture(&holders, pod, &inside, externals, objects, self)?;
-        let mut builder = memory::Builder::new(pod, objects);
+        let mut builder = memory::Builder::new(pod, objects).of_a_still_session();
         for process in &self.processes {
             builder.add(process.host, &process.name, process.node)?;
         }

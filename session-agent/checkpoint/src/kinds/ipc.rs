@@ -18,8 +18,11 @@ use crate::pages::PAGE;
 use crate::pod::Pod;
 use crate::stubs::Stubs;
 
-/// Text of each list that is read; a line an object.
-const MOST: usize = 64 << 10;
+/// What one read of a list gives at most: whole lines in the kernel's buffer of a page.
+const PIECE: usize = 4096;
+/// Reads of each list in the first batch; twice as many in each further one.
+const READS: usize = 8;
+const PATHS: [&str; 3] = ["/proc/sysvipc/shm", "/proc/sysvipc/sem", "/proc/sysvipc/msg"];
 
 /// What is carried of them; shared memory is among the layout's objects.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,35 +33,46 @@ pub struct Ipc {
     pub queues: Vec<messages::Queue>,
 }
 
-/// The question for the lists, to be asked in a process of the pod: they are of the asker's namespace.
-pub struct Asked([(Data, RetOf); 3]);
-
-impl Asked {
-    /// The lists: shared memory, semaphores, message queues.
-    #[must_use]
-    pub fn texts(&self, done: &Done) -> [String; 3] {
-        self.0.map(|(text, got)| {
-            let len = usize::try_from(done.ret(got)).unwrap_or(0);
-            String::from_utf8_lossy(&done.bytes(text)[..len]).into_owned()
-        })
+/// The lists: shared memory, semaphores, message queues. `run` has a process run a batch: they are of its namespace.
+///
+/// # Errors
+/// A list that can't be read.
+pub fn lists(run: &mut dyn FnMut(&Batch) -> Result<Done, Error>) -> Result<[String; 3], Error> {
+    let mut texts = [const { Vec::new() }; 3];
+    let mut ended = [false; 3];
+    let mut reads = READS;
+    while ended.contains(&false) {
+        let mut batch = Batch::new();
+        let asked = [0, 1, 2].map(|list: usize| {
+            if ended[list] { Vec::new() } else { ask(PATHS[list], texts[list].len(), reads, &mut batch) }
+        });
+        let done = run(&batch)?;
+        for (list, asked) in asked.into_iter().enumerate() {
+            for (room, got) in asked {
+                let got = usize::try_from(done.ret(got)).unwrap_or(0);
+                texts[list].extend_from_slice(&done.bytes(room)[..got]);
+                ended[list] = got == 0;
+            }
+        }
+        reads *= 2;
     }
+    Ok(texts.map(|text| String::from_utf8_lossy(&text).into_owned()))
 }
 
-/// Adds the question to a batch.
-pub fn ask(batch: &mut Batch) -> Asked {
-    Asked(["/proc/sysvipc/shm", "/proc/sysvipc/sem", "/proc/sysvipc/msg"].map(|path| {
-        let path = batch.c_string(path.as_bytes());
-        let text = batch.room(MOST);
-        let open = [libc::AT_FDCWD.into(), path.into(), (libc::O_RDONLY | libc::O_CLOEXEC).into()];
-        let file = batch.must("opening a list of System V objects", libc::SYS_openat, &open);
-        let got = batch.must(
-            "reading a list of System V objects",
-            libc::SYS_pread64,
-            &[file.into(), text.into(), MOST.into()],
-        );
-        batch.may("closing it", libc::SYS_close, &[file.into()]);
-        (text, got)
-    }))
+/// Adds the reading of a list from this byte on, in so many pieces. It ends where one is empty.
+fn ask(path: &str, from: usize, reads: usize, batch: &mut Batch) -> Vec<(Data, RetOf)> {
+    const DOING: &str = "reading a list of System V objects";
+    let path = batch.c_string(path.as_bytes());
+    let open = [libc::AT_FDCWD.into(), path.into(), (libc::O_RDONLY | libc::O_CLOEXEC).into()];
+    let file = batch.must(DOING, libc::SYS_openat, &open);
+    batch.must(DOING, libc::SYS_lseek, &[file.into(), from.into(), libc::SEEK_SET.into()]);
+    let piece = |_| {
+        let room = batch.room(PIECE);
+        (room, batch.must(DOING, libc::SYS_read, &[file.into(), room.into(), PIECE.into()]))
+    };
+    let pieces = (0..reads).map(piece).collect();
+    batch.may("closing it", libc::SYS_close, &[file.into()]);
+    pieces
 }
 
 /// Takes all of them. Shared memory is registered as objects; what nobody has attached is readable through
@@ -67,14 +81,13 @@ pub fn ask(batch: &mut Batch) -> Asked {
 /// # Errors
 /// A failed call, or [`Error::Refused`] for what can't be carried.
 pub fn capture(
-    (asked, done): (&Asked, &Done),
+    [segments, sets, queues]: &[String; 3],
     frozen: &Frozen,
     pod: &dyn Pod,
     objects: &mut Objects,
 ) -> Result<(Ipc, ObjectViews, Option<Helper>), Error> {
-    let [segments, sets, queues] = asked.texts(done);
-    let unattached = sysv::register(&segments, objects);
-    let (sets, queues) = (semaphores::parse(&sets), messages::parse(&queues));
+    let unattached = sysv::register(segments, objects);
+    let (sets, queues) = (semaphores::parse(sets), messages::parse(queues));
     let mut views = ObjectViews::new();
     if unattached.is_empty() && sets.is_empty() && queues.is_empty() {
         return Ok((Ipc::default(), views, None));

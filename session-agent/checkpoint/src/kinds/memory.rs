@@ -52,6 +52,8 @@ pub struct Builder<'a> {
     areas: AreasOf,
     /// Objects whose size was looked for.
     measured: HashSet<ObjectId>,
+    /// All that processes can have mapped is known by now.
+    still: bool,
 }
 
 /// A mapping through which the bytes of an object can be read.
@@ -123,7 +125,14 @@ impl<'a> Builder<'a> {
             seen_at: HashMap::new(),
             areas: HashMap::new(),
             measured: HashSet::new(),
+            still: false,
         }
+    }
+
+    /// The session is frozen, and its System V objects are registered.
+    #[must_use]
+    pub fn of_a_still_session(self) -> Self {
+        Self { still: true, ..self }
     }
 
     /// Adds a process. A zombie has no areas.
@@ -223,8 +232,14 @@ impl<'a> Builder<'a> {
             } else if path.starts_with(b"/SYSV") {
                 // The inode of a segment is its id. All are registered once the session is frozen; before, too
                 // little is known to make them.
-                let Some(object) = self.objects.find(sysv::DEVICE, area.inode) else { return Ok(None) };
-                return Ok(Some(Backing::Object { object, offset: area.offset }));
+                return match self.objects.find(sysv::DEVICE, area.inode) {
+                    Some(object) => Ok(Some(Backing::Object { object, offset: area.offset })),
+                    None if self.still => Err(no(
+                        "it is System V shared memory of an ipc namespace that the session is not in",
+                        "Let the program detach it, then try again.",
+                    )),
+                    None => Ok(None),
+                };
             } else if aio::is_ring(path) {
                 return if area.offset == 0 { Ok(Some(Backing::Ring)) } else { Err(aio::cut()) };
             } else if path.starts_with(b"/[") || path.starts_with(b"[") {

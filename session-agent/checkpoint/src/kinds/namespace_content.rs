@@ -105,10 +105,8 @@ impl Inside {
     }
 
     fn ipc(&mut self, found: &Found, helper: &mut Helper) -> Result<State, Error> {
-        let mut batch = Batch::new();
-        let lists = ipc::ask(&mut batch);
-        let done = helper.run(&batch)?;
-        let any = lists.texts(&done).iter().any(|text| ipc::lines(text).next().is_some());
+        let lists = ipc::lists(&mut |batch| helper.run(batch))?;
+        let any = lists.iter().any(|text| ipc::lines(text).next().is_some());
         if any || has_queues(helper)? {
             let what = "the System V objects and message queues that it made apart (ipc namespace)";
             let why = "they are carried only where all programs share them";
