@@ -316,13 +316,11 @@ pub fn restore_program(program: &Program, executable: Option<i32>, batch: &mut B
     }
 }
 
-/// Adds what must come last: signals that wait, limits, timers that run. `own` is its number as it sees itself.
-pub fn restore_last(state: &ProcessState, own: i32, batch: &mut Batch) {
-    for (which, (soft, hard)) in state.limits.iter().enumerate().take(LIMITS) {
-        let mut raw = soft.to_le_bytes().to_vec();
-        raw.extend_from_slice(&hard.to_le_bytes());
-        let raw = batch.data(&raw);
-        // A hard limit above this machine's own can't be set; the machine's holds then.
+/// Adds what must come last: limits, timers that run. `host` is its number as the keeper sees it.
+pub fn restore_last(state: &ProcessState, host: i32, batch: &mut Batch) {
+    for (which, limit) in (0u32..).zip(&state.limits).take(LIMITS) {
+        let here = roam_sys::limits::get(host, which).map_or(u64::MAX, |(_, hard)| hard);
+        let raw = batch.data(&fitting(*limit, here).map(u64::to_le_bytes).concat());
         batch.may(
             "setting a resource limit",
             libc::SYS_prlimit64,
@@ -342,7 +340,6 @@ pub fn restore_last(state: &ProcessState, own: i32, batch: &mut Batch) {
     set(batch, PR_SET_THP_DISABLE, state.settings.no_huge_pages);
     set(batch, PR_SET_KEEPCAPS, state.settings.keep_capabilities);
     set(batch, PR_SET_PDEATHSIG, state.settings.parent_death_signal);
-    signals::restore_pending(&state.pending, own, None, batch);
     timers::restore_interval(&state.timers, batch);
     // 2, for programs nobody may read, is the kernel's to set.
     if state.settings.dumpable != 1 {
@@ -351,5 +348,23 @@ pub fn restore_last(state: &ProcessState, own: i32, batch: &mut Batch) {
             libc::SYS_prctl,
             &[PR_SET_DUMPABLE.into(), 0.into(), 0.into(), 0.into(), 0.into()],
         );
+    }
+}
+
+/// A soft and a hard limit where no hard one above `here` can be set: the program keeps what it can of both.
+fn fitting((soft, hard): (u64, u64), here: u64) -> [u64; 2] {
+    let hard = hard.min(here);
+    [soft.min(hard), hard]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_soft_limit_holds_where_the_hard_one_is_lower() {
+        assert_eq!(fitting((20, u64::MAX), 1000), [20, 1000]);
+        assert_eq!(fitting((2000, u64::MAX), 1000), [1000, 1000]);
+        assert_eq!(fitting((20, 30), u64::MAX), [20, 30]);
     }
 }

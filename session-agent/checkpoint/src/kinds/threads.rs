@@ -12,7 +12,7 @@ use crate::kinds::capabilities::{self, Capabilities};
 use crate::kinds::extended::Extended;
 use crate::kinds::filters;
 use crate::kinds::namespaces::Id;
-use crate::kinds::signals::{self, Pending};
+use crate::kinds::signals::Pending;
 use crate::kinds::syscalls::{self, Resume, Waits};
 
 const PR_SET_NAME: i32 = 15;
@@ -188,8 +188,8 @@ pub fn pending(thread: &FrozenThread, of_process: bool) -> std::io::Result<Vec<P
     Ok(thread.tracee.pending_signals(of_process)?.into_iter().map(|s| Pending(s.to_vec())).collect())
 }
 
-/// Adds the calls that the new thread runs itself. Process and thread are numbered as it sees itself.
-pub fn restore(state: &ThreadState, (pid, tid): (i32, i32), batch: &mut Batch) -> Option<RetOf> {
+/// Adds the calls that the new thread runs itself.
+pub fn restore(state: &ThreadState, batch: &mut Batch) -> Option<RetOf> {
     let mut name = state.name.clone();
     name.truncate(15);
     let name = batch.c_string(&name);
@@ -257,7 +257,6 @@ pub fn restore(state: &ThreadState, (pid, tid): (i32, i32), batch: &mut Batch) -
     if nice != 0 {
         batch.may("setting the nice value", libc::SYS_setpriority, &[0.into(), 0.into(), nice.into()]);
     }
-    signals::restore_pending(&state.pending, pid, Some(tid), batch);
     let (pointer, size, signature) = state.rseq;
     // Last: from here on the kernel writes there whenever the thread is scheduled.
     (pointer != 0).then(|| {

@@ -15,7 +15,7 @@ use crate::kinds::folders::StandIns;
 use crate::kinds::memory_settings;
 use crate::kinds::memory_traits;
 use crate::kinds::process::{self, ProcessState};
-use crate::kinds::signals::{self, Action};
+use crate::kinds::signals::{self, Action, Pending};
 use crate::kinds::threads::{self, ThreadState};
 use crate::kinds::{descriptors, timers};
 use crate::pages::ProcessLayout;
@@ -143,6 +143,7 @@ impl Building<'_> {
         }
         for (index, state) in self.state.threads.iter().enumerate().rev() {
             let mut batch = Batch::new();
+            signals::make_room(self.stub.host, &mut batch);
             if index == 0 {
                 let is_ours = |pid: i32| {
                     let mut all = image.layout.processes.iter().map(|p| p.node);
@@ -162,19 +163,30 @@ impl Building<'_> {
                 descriptors::give_to_threads(&image.descriptors, self.state.pid, &number, &mut batch);
             }
             let [own, tid] = [self.state.pid, state.tid].map(|id| self.number(&image.layout.pids, id));
-            threads::restore(state, (own, tid), &mut batch);
+            // Before the limits: more may wait than its limit lets in from now on.
+            let shared: &[Pending] = if index == 0 { &self.state.pending } else { &[] };
+            for (pending, to) in [(&state.pending[..], Some(tid)), (shared, None)] {
+                for some in pending.chunks(signals::MANY) {
+                    signals::restore_pending(some, own, to, &mut batch);
+                    self.run_in(index, &std::mem::take(&mut batch))
+                        .map_err(|e| signals::explained(e, &self.state.threads[0].name, self.state.pid))?;
+                }
+            }
+            threads::restore(state, &mut batch);
             if index == 0 {
-                process::restore_last(self.state, own, &mut batch);
+                process::restore_last(self.state, self.stub.host, &mut batch);
                 memory_settings::restore_last(&self.state.memory, &mut batch);
             }
             confine(self.state, state, &mut batch);
-            if index == 0 {
-                self.stub.run(&batch)?;
-            } else {
-                self.stub.run_in(self.threads[index], &batch)?;
-            }
+            self.run_in(index, &batch)?;
         }
         Ok(())
+    }
+
+    /// Runs a batch in one of its threads.
+    fn run_in(&mut self, thread: usize, batch: &Batch) -> Result<(), Error> {
+        self.stub.make_room(batch)?;
+        self.stub.run_in(self.threads[thread], batch).map(drop)
     }
 
     fn leader_calls(&self, image: &Image, batch: &mut Batch) -> Result<(), Error> {

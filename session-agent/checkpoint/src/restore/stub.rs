@@ -169,6 +169,15 @@ impl Stub {
     /// # Errors
     /// A call that had to succeed and did not, or a stub that died.
     pub fn run(&mut self, batch: &Batch) -> Result<Done, Error> {
+        self.make_room(batch)?;
+        self.run_fitting(batch)
+    }
+
+    /// Makes room for a batch, if it is large: [`Stub::run_in`] needs it.
+    ///
+    /// # Errors
+    /// A batch that is too large, or no memory for it.
+    pub fn make_room(&mut self, batch: &Batch) -> Result<(), Error> {
         let need = batch.encoded_len() as u64;
         if need > self.area.room() {
             let (base, len) = self.area.range();
@@ -198,7 +207,7 @@ impl Stub {
                 .map_err(|source| Error::Call { pid: self.pid, source })?;
             self.area = self.area.at(base, wanted);
         }
-        self.run_fitting(batch)
+        Ok(())
     }
 
     fn run_fitting(&self, batch: &Batch) -> Result<Done, Error> {
