@@ -1,4 +1,4 @@
-/* Watches on folders and files, with events that wait and events to come. */
+/* Watches on folders, files and a symbolic link itself, with events that wait and events to come. */
 #include "check.h"
 #include <sys/inotify.h>
 
@@ -13,13 +13,15 @@ static int expect(int fd, int watch, uint32_t mask, const char *name) {
 }
 
 int main(void) {
-    char *folder = in_folder("watched"), *path = in_folder("watched/new"), *file = in_folder("single");
+    char *folder = in_folder("watched"), *path = in_folder("watched/new"), *file = in_folder("single"), *link = in_folder("link");
     MUST(mkdir(folder, 0700));
     close(MUST(open(file, O_CREAT | O_WRONLY, 0600)));
     int fd = MUST(inotify_init1(IN_NONBLOCK | IN_CLOEXEC));
     int dropped = MUST(inotify_add_watch(fd, "/tmp", IN_CREATE));
     int one = MUST(inotify_add_watch(fd, folder, IN_CREATE | IN_DELETE));
     int two = MUST(inotify_add_watch(fd, file, IN_MODIFY));
+    MUST(symlink(file, link));
+    int three = MUST(inotify_add_watch(fd, link, IN_ATTRIB | IN_DELETE_SELF | IN_DONT_FOLLOW));
     MUST(inotify_rm_watch(fd, dropped));
     expect(fd, dropped, IN_IGNORED, "");
     ready();
@@ -32,5 +34,10 @@ int main(void) {
     expect(fd, two, IN_MODIFY, "");
     MUST(unlink(path));
     expect(fd, one, IN_DELETE, "new");
+    struct timespec times[2] = {{1, 0}, {1, 0}};
+    MUST(utimensat(AT_FDCWD, file, times, 0));
+    CHECK(read(fd, room, sizeof room) < 0 && errno == EAGAIN, "the link's watch tells of the file");
+    MUST(utimensat(AT_FDCWD, link, times, AT_SYMLINK_NOFOLLOW));
+    expect(fd, three, IN_ATTRIB, "");
     return passed();
 }

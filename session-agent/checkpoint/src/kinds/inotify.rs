@@ -247,7 +247,10 @@ fn watches(look: &Look, known: &Known<'_>, effort: find_inode::Effort) -> Result
                 "Close the folder or file in the program, then try again.",
             )
         })?;
-        watches.push(Watch { wd: watch.wd, target: Target::Path(path), mask: watch.mask & MASK });
+        // Only so can a symbolic link itself be watched, and the kernel does not show it.
+        let is_link = known.stat_path(&path).is_ok_and(|stat| stat.st_mode & libc::S_IFMT == libc::S_IFLNK);
+        let mask = watch.mask & MASK | if is_link { libc::IN_DONT_FOLLOW } else { 0 };
+        watches.push(Watch { wd: watch.wd, target: Target::Path(path), mask });
     }
     if watches.iter().any(|w| w.wd > HIGHEST) {
         return Err(Stop::cannot("it has used up too many watches", "Restart the program first."));
