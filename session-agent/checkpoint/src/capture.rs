@@ -8,7 +8,7 @@ use roam_sys::batch::{Batch, Done, RetOf};
 use roam_sys::borrowed::Borrowed;
 use roam_sys::inject::{Area, InjectError, rest};
 use roam_sys::limits::Raised;
-use roam_sys::procfs::{maps, status};
+use roam_sys::procfs::status;
 use roam_sys::ptrace::Stop;
 use roam_sys::runs::Run;
 
@@ -37,6 +37,7 @@ use crate::kinds::threads;
 use crate::kinds::timers;
 use crate::kinds::tree::{self, Node};
 use crate::kinds::unix_waiting::Hands;
+use crate::kinds::vdso;
 use crate::objects::Objects;
 use crate::pages::{Layout, PAGE, PageSink, PageStats};
 use crate::pod::{Externals, Pod};
@@ -416,25 +417,17 @@ impl Frozen {
 
     fn leave_vdso(&self) -> Result<(), Error> {
         for process in self.living() {
-            let mut vdso = None;
+            let mut inside: Option<Vec<(u64, u64)>> = None;
             for thread in &process.threads {
                 let io = |e| Error::system(format!("stepping thread {}", thread.tid), e);
                 let mut stepped = false;
                 for _ in 0..STEPS {
                     let registers = thread.tracee.registers().map_err(io)?;
-                    let (start, end) = match vdso {
-                        Some(range) => range,
-                        None => {
-                            let areas = maps::read(process.host).map_err(io)?;
-                            let range = areas
-                                .iter()
-                                .find(|a| a.name == b"[vdso]")
-                                .map_or((0, 0), |a| (a.start, a.end));
-                            vdso = Some(range);
-                            range
-                        }
-                    };
-                    if !(start..end).contains(&registers.rip) {
+                    if inside.is_none() {
+                        inside = Some(vdso::places(process.host).map_err(io)?);
+                    }
+                    let is_at = |(start, end): &(u64, u64)| (*start..*end).contains(&registers.rip);
+                    if !inside.iter().flatten().any(is_at) {
                         break;
                     }
                     let borrowed = thread.tracee.signal_mask().map_err(io)?;

@@ -15,7 +15,6 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use roam_api::error::Refusal;
-use roam_sys::memory;
 use roam_sys::procfs::maps::Area;
 use roam_sys::procfs::smaps::{self, VmFlags};
 use roam_sys::runs::{Run, push};
@@ -147,11 +146,7 @@ impl<'a> Builder<'a> {
         };
         let (areas, details): (Vec<Area>, Vec<smaps::Details>) = areas.into_iter().unzip();
         let source = Source::new(host, &areas);
-        let mut head = [0u8; 64];
-        let marked = |area: &Area, head: &mut [u8; 64]| {
-            vdso::may_be_marked(area) && memory::read(host, area.start, head).is_ok() && vdso::is_marked(head)
-        };
-        let has_jumps = areas.iter().any(|a| marked(a, &mut head));
+        let has_jumps = areas.iter().any(|area| vdso::is_jumps(host, area));
         let mut mappings = Vec::with_capacity(areas.len());
         let mut known = Areas::default();
         for (area, details) in areas.iter().zip(&details) {
@@ -163,7 +158,7 @@ impl<'a> Builder<'a> {
                 Some(Backing::Jumps)
             } else if area.is_kernel() {
                 continue;
-            } else if marked(area, &mut head) {
+            } else if vdso::is_jumps(host, area) {
                 Some(Backing::Jumps)
             } else {
                 let refused = traits.refused().map(|(reason, remedy)| (reason.to_owned(), remedy.to_owned()));
