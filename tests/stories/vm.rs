@@ -43,7 +43,7 @@ const WAYS: [Way; 3] = [
 /// The part: what is read or made by calls that 6.1 lacks (PAGEMAP_SCAN, PROCMAP_QUERY, timers of a wanted id),
 /// what kernels have changed since (pidfd, epoll, guard pages, seals, rseq, vdso), registers, namespaces, and one or two
 /// of each other kind.
-const PART: [&str; 71] = [
+const PART: [&str; 73] = [
     "absent-calls",
     "anonymous-memory",
     "cold-memory",
@@ -87,6 +87,7 @@ const PART: [&str; 71] = [
     "pidfd-ended",
     "pipe-data",
     "posix-timer-ids",
+    "posix-timer-ids-high",
     "posix-timers",
     "process-tree",
     "protection-keys",
@@ -112,6 +113,7 @@ const PART: [&str; 71] = [
     "user-namespaces-nested",
     "uts-namespace",
     "vdso-clock",
+    "vdso-random",
     "wide-registers",
     "written-every-way",
     "zero-pages",

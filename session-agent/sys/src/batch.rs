@@ -323,13 +323,14 @@ impl Done {
 
 // The interpreter: position-independent, no stack, no libc.
 //   r12 = first entry, r13 = number of entries
-// It ends with int3, which the tracer waits for, and which may be written over (three bytes). `trap` is a lone system call for single injections.
+// It ends with int3, which the tracer waits for, and which may be written over (three bytes). `call` is a lone system call for single injections, `load` loads registers.
 std::arch::global_asm!(
     ".pushsection .rodata.roam_stub,\"a\",@progbits",
-    ".globl roam_stub_begin, roam_stub_last, roam_stub_call, roam_stub_end",
+    ".globl roam_stub_begin, roam_stub_last, roam_stub_call, roam_stub_load, roam_stub_end",
     ".hidden roam_stub_begin",
     ".hidden roam_stub_last",
     ".hidden roam_stub_call",
+    ".hidden roam_stub_load",
     ".hidden roam_stub_end",
     ".macro roam_load index, reg",
     "  mov rax, [r12 + 8 + 8*\\index]",
@@ -368,6 +369,9 @@ std::arch::global_asm!(
     "roam_stub_call: syscall",
     "  int3",
     "  nop",
+    "roam_stub_load: xrstor64 [r12]",
+    "  int3",
+    "  nop",
     "roam_stub_end:",
     ".popsection",
 );
@@ -376,6 +380,7 @@ unsafe extern "C" {
     static roam_stub_begin: u8;
     static roam_stub_last: u8;
     static roam_stub_call: u8;
+    static roam_stub_load: u8;
     static roam_stub_end: u8;
 }
 
@@ -395,6 +400,13 @@ pub fn interpreter() -> &'static [u8] {
 pub fn lone_call_offset() -> u64 {
     // SAFETY: both symbols lie in the same constant block.
     unsafe { (&raw const roam_stub_call).offset_from(&raw const roam_stub_begin) as u64 }
+}
+
+/// Offset in [`interpreter`] of a lone `xrstor64 [r12]` followed by `int3`.
+#[must_use]
+pub(crate) fn load_offset() -> u64 {
+    // SAFETY: both symbols lie in the same constant block.
+    unsafe { (&raw const roam_stub_load).offset_from(&raw const roam_stub_begin) as u64 }
 }
 
 /// Offset in [`interpreter`] of its end, which has room for another of three bytes.

@@ -239,7 +239,36 @@ impl Area {
         })
     }
 
-    /// The same with an end of another kind: the interpreter goes to `end`, and `ended` returns once the
+    /// Has the stopped thread load these sets of registers (a bit for each) by XRSTOR from an area in the standard form,
+    /// and leaves its general registers changed. So the kernel makes room for a large one, which a tracer
+    /// can't have it do.
+    ///
+    /// # Errors
+    /// [`InjectError::Odd`] if the process may not use such a set, or the processor has none.
+    ///
+    /// # Panics
+    /// If the area is larger than [`Area::room`].
+    pub fn load_registers(self, thread: Tracee, pid: i32, area: &[u8], sets: u64) -> Result<(), InjectError> {
+        assert!(area.len() as u64 <= self.room(), "the registers are larger than their room");
+        let data = self.base + PAGE;
+        memory::write(pid, data, area)?;
+        let mut registers = thread.registers()?;
+        registers.rip = self.base + batch::load_offset();
+        registers.r12 = data;
+        (registers.rax, registers.rdx) = (sets & 0xffff_ffff, sets >> 32);
+        registers.orig_rax = u64::MAX;
+        thread.set_registers(&registers)?;
+        thread.resume(0)?;
+        loop {
+            match thread.wait()? {
+                Stop::Signal(libc::SIGTRAP) => return Ok(()),
+                Stop::Event { .. } => thread.resume(0)?,
+                odd => return Err(InjectError::Odd(odd)),
+            }
+        }
+    }
+
+    /// [`Area::run`] with an end of another kind: the interpreter goes to `end`, and `ended` returns once the
     /// thread has stopped there.
     pub(crate) fn run_until(
         self,
@@ -381,6 +410,22 @@ mod tests {
             b.must("never", libc::SYS_exit_group, &[0.into()]);
             let Err(InjectError::Call(failed)) = area.run(thread, pid, &b) else { panic!("must fail") };
             assert_eq!((failed.what, failed.index, failed.errno), ("closing a second time", 1, libc::EBADF));
+        });
+    }
+    /// AVX's registers stand for those that no processor here may have.
+    #[test]
+    fn a_thread_loads_registers_itself() {
+        const AVX: u32 = 2;
+        const IN_USE: usize = 512;
+        let components = crate::xstate::components();
+        let Some(avx) = components.iter().find(|c| c.index == AVX) else { return };
+        let place = avx.offset as usize..(avx.offset + avx.size) as usize;
+        with_victim(|thread, pid, _, area| {
+            let mut wanted = thread.extended_state().unwrap();
+            wanted[place.clone()].fill(0x5a);
+            wanted[IN_USE] |= 1 << AVX;
+            area.load_registers(thread, pid, &wanted, 1 << AVX).unwrap();
+            assert_eq!(thread.extended_state().unwrap()[place.clone()], wanted[place.clone()]);
         });
     }
 }

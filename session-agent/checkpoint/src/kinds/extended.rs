@@ -3,11 +3,21 @@
 //! Another processor keeps them at other places and may have more or fewer sets. So they travel with
 //! where the source kept each set, and are put where the target does. Refused: a set in use
 //! that the target lacks. A set that the source lacks is as the target's kernel starts a program with.
+//!
+//! Large sets (AMX's tiles) a process must ask the kernel for (arch_prctl(2), ARCH_REQ_XCOMP_PERM), and a thread gets the
+//! room for one when it first uses it: before it is given one from outside it loads that itself.
 
+use roam_api::error::Refusal;
+use roam_sys::batch::{Batch, Data, Done, RetOf};
 use roam_sys::xstate::{Component, components};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
+
+const ARCH_GET_XCOMP_PERM: i32 = 0x1022;
+const ARCH_REQ_XCOMP_PERM: i32 = 0x1023;
+/// The sets that must be asked for: the data of AMX's tiles.
+const TO_BE_ASKED_FOR: [u32; 1] = [18];
 
 /// The part of old: x87 and SSE (FXSAVE), of which the last 48 bytes are the kernel's.
 const LEGACY: usize = 464;
@@ -44,12 +54,58 @@ impl Extended {
     /// The area to be set on this processor, given what a thread that has just been started has.
     ///
     /// # Errors
-    /// If a set in use is not there or larger here; the image may be of any content.
-    pub fn fitted(&self, fresh: Vec<u8>) -> Result<Vec<u8>, Error> {
-        fit(self, Self::here(fresh)).map_err(|index| {
-            Error::Image(format!("this processor has no registers of the kind {} or other ones", name(index)))
-        })
+    /// The index of a set in use that is not there or larger here; the image may be of any content.
+    pub fn fitted(&self, fresh: Vec<u8>) -> Result<Vec<u8>, u32> {
+        fit(self, Self::here(fresh))
     }
+}
+
+/// Which of the sets in use in an area a thread must load itself before it can be given the area: a bit for each.
+#[must_use]
+pub fn to_be_loaded(area: &[u8]) -> u64 {
+    if area.len() < SETS { 0 } else { word(area, IN_USE) & asked_for() }
+}
+
+/// For a set that can't be had here, of this process.
+#[must_use]
+pub fn refusal(set: u32, name: &[u8], pid: i32) -> Error {
+    Error::Refused(vec![Refusal {
+        process: String::from_utf8_lossy(name).into_owned(),
+        pid: pid.unsigned_abs(),
+        what: format!("its registers of the kind {}", self::name(set)),
+        reason: "that machine's processor or kernel has none such, or other ones".to_owned(),
+        remedy: "Send it to a machine with a processor like that on which it was started.".to_owned(),
+    }])
+}
+
+fn asked_for() -> u64 {
+    TO_BE_ASKED_FOR.iter().fold(0, |all, set| all | 1 << set)
+}
+
+/// Adds the question for what a process may use.
+pub fn ask(batch: &mut Batch) -> (Data, RetOf) {
+    let room = batch.room(8);
+    let args = [ARCH_GET_XCOMP_PERM.into(), room.into()];
+    (room, batch.may("asking for the registers that may be used", libc::SYS_arch_prctl, &args))
+}
+
+/// The sets that it has asked for: a bit for each.
+#[must_use]
+pub fn answer((room, ret): (Data, RetOf), done: &Done) -> u64 {
+    // Before Linux 5.16, and without such sets, there is nothing to be asked for.
+    if done.ret(ret) < 0 { 0 } else { done.u64(room) & asked_for() }
+}
+
+/// Adds the calls that ask for these sets; each with what it is for.
+pub fn request(permitted: u64, batch: &mut Batch) -> Vec<(u32, RetOf)> {
+    TO_BE_ASKED_FOR
+        .into_iter()
+        .filter(|set| permitted >> set & 1 == 1)
+        .map(|set| {
+            let args = [ARCH_REQ_XCOMP_PERM.into(), set.into()];
+            (set, batch.may("asking for large registers", libc::SYS_arch_prctl, &args))
+        })
+        .collect()
 }
 
 fn end(c: &Component) -> usize {
@@ -166,6 +222,27 @@ mod tests {
         ] {
             assert!(fit(&bad, here()).is_err());
         }
+    }
+
+    #[test]
+    fn tiles_are_asked_for_and_loaded_where_they_were() {
+        const TILES: (u32, u32, u32) = (18, 2816, 8192);
+        let used = processor(&[AVX, TILES], 0x40207);
+        let area = fit(&used, processor(&[AVX, TILES], 0)).expect("fits");
+        assert_eq!(to_be_loaded(&area), 1 << 18);
+        assert_eq!(to_be_loaded(&processor(&[AVX, TILES], 0x207).area), 0);
+        assert_eq!(to_be_loaded(&[0; 512]), 0);
+        assert_eq!(fit(&used, processor(&[AVX], 0)), Err(18));
+        let mut batch = Batch::new();
+        assert!(request(0x207, &mut batch).is_empty() && batch.is_empty());
+        assert_eq!(request(0x60207, &mut batch).len(), 1);
+    }
+
+    #[test]
+    fn a_refusal_names_process_and_set() {
+        let Error::Refused(refusals) = refusal(18, b"app", 7) else { panic!("another error") };
+        assert_eq!((refusals[0].process.as_str(), refusals[0].pid), ("app", 7));
+        assert!(refusals[0].what.contains("AMX"));
     }
 
     #[test]

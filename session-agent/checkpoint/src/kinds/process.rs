@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::Error;
 use crate::freeze::FrozenProcess;
 use crate::kinds::aio::Ring;
+use crate::kinds::extended;
 use crate::kinds::folders::{Folders, StandIns};
 use crate::kinds::memory_settings::MemorySettings;
 use crate::kinds::namespaces::Places;
@@ -62,6 +63,8 @@ pub struct ProcessState {
     pub settings: Settings,
     /// Its stop by job control, if it is stopped.
     pub stopped: Option<Stopped>,
+    /// Sets of registers that it has asked for: a bit for each.
+    pub permitted: u64,
     /// no_new_privs.
     pub no_new_privs: bool,
     /// oom_score_adj.
@@ -129,6 +132,7 @@ pub struct Asked {
     child_subreaper: Data,
     no_huge_pages: RetOf,
     keep_capabilities: RetOf,
+    permitted: (Data, RetOf),
 }
 
 /// Adds the questions to a batch.
@@ -167,6 +171,7 @@ pub fn ask(process: &FrozenProcess, batch: &mut Batch) -> Result<Asked, Error> {
         child_subreaper: get(batch, PR_GET_CHILD_SUBREAPER),
         no_huge_pages: plain(batch, PR_GET_THP_DISABLE),
         keep_capabilities: plain(batch, PR_GET_KEEPCAPS),
+        permitted: extended::ask(batch),
     })
 }
 
@@ -240,6 +245,7 @@ pub fn capture(
             .iter()
             .find_map(|t| t.stopped_by)
             .map(|signal| Stopped { signal, told: true }),
+        permitted: extended::answer(asked.permitted, done),
         no_new_privs: process.status.no_new_privs,
         oom_score_adj: oom,
         core_filter: read("coredump_filter")

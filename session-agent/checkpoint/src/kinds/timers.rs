@@ -5,10 +5,13 @@
 //!
 //! What is not carried: how often a timer ran out while its signal waited, before the freeze; and that a timer was
 //! set for a date, which the kernel does not show. Refused: a timer on the CPU time of a thread where there are
-//! several.
+//! several; at a target before Linux 6.15, an id above [`HIGHEST_ID`].
 
-use roam_sys::batch::{Batch, Data, Done};
+use roam_api::error::Refusal;
+use roam_sys::batch::{Arg, Batch, Data, Done};
 use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
 
 /// The clocks that go on steadily, also while a session is on its way.
 const STEADY: [i32; 2] = [libc::CLOCK_MONOTONIC, libc::CLOCK_BOOTTIME];
@@ -16,9 +19,12 @@ const SIGEV_SIGNAL: i32 = 0;
 const SIGEV_NONE: i32 = 1;
 const SIGEV_THREAD_ID: i32 = 4;
 const PR_TIMER_CREATE_RESTORE_IDS: i32 = 77;
-/// Without [`PR_TIMER_CREATE_RESTORE_IDS`] ids are reached by creating timers up to them.
 const SECOND: i64 = 1_000_000_000;
-const HIGHEST_ID: i32 = 4096;
+/// Without [`PR_TIMER_CREATE_RESTORE_IDS`] an id is reached by making a timer for each one below: about half a second
+/// for so many.
+const HIGHEST_ID: i32 = 1_000_000;
+/// So many ids are passed by in one batch.
+const PASSED: i32 = 1000;
 
 /// A POSIX timer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -184,20 +190,29 @@ pub fn restore_interval(timers: &Timers, batch: &mut Batch) {
     }
 }
 
-/// Adds the calls that make the POSIX timers. `by_id` says whether this kernel gives the id asked for, `number` what a
-/// thread is called where the process is.
+/// Makes the POSIX timers. `by_id` says whether this kernel gives the id asked for, `number` what a thread is called where
+/// the process is, `run` has its leader run a batch. `owner` is the process's name and pid.
 ///
 /// # Errors
-/// If an id can't be reached without that.
+/// A failed call, or a refusal of an id that can't be reached.
 pub fn restore_posix(
     timers: &Timers,
+    owner: (&[u8], i32),
     by_id: bool,
     number: &dyn Fn(i32) -> i32,
-    batch: &mut Batch,
-) -> Result<(), String> {
+    run: &mut dyn FnMut(&Batch) -> Result<(), Error>,
+) -> Result<(), Error> {
     let mut sorted: Vec<&Timer> = timers.posix.iter().collect();
     sorted.sort_by_key(|t| t.id);
-    if by_id && !sorted.is_empty() {
+    let (Some(first), Some(last)) = (sorted.first(), sorted.last()) else { return Ok(()) };
+    if first.id < 0 {
+        return Err(Error::Image(format!("a timer has the id {}", first.id)));
+    }
+    if !by_id && last.id > HIGHEST_ID {
+        return Err(unreachable(last.id, owner));
+    }
+    let mut batch = Batch::new();
+    if by_id {
         batch.must(
             "asking for timer ids",
             libc::SYS_prctl,
@@ -206,8 +221,11 @@ pub fn restore_posix(
     }
     let mut next = 0;
     for timer in &sorted {
-        if timer.id < 0 || (!by_id && timer.id > HIGHEST_ID) {
-            return Err(format!("timer id {} can't be given on this kernel", timer.id));
+        while !by_id && next < timer.id {
+            let upto = timer.id.min(next + PASSED);
+            pass(upto - next, &mut batch);
+            run(&std::mem::take(&mut batch))?;
+            next = upto;
         }
         let id = batch.data(&timer.id.to_le_bytes());
         let mut event = [0u8; 64];
@@ -216,20 +234,10 @@ pub fn restore_posix(
         event[12..16].copy_from_slice(&timer.notify.to_le_bytes());
         event[16..20].copy_from_slice(&number(timer.tid).to_le_bytes());
         let event = batch.data(&event);
-        while !by_id && next < timer.id {
-            let unwanted = batch.room(4);
-            batch.must(
-                "making a timer to pass its id",
-                libc::SYS_timer_create,
-                &[1.into(), 0.into(), unwanted.into()],
-            );
-            batch.must("deleting it", libc::SYS_timer_delete, &[roam_sys::batch::Arg::Load32(unwanted)]);
-            next += 1;
-        }
         batch.must("making a timer", libc::SYS_timer_create, &[timer.clock.into(), event.into(), id.into()]);
         next = timer.id + 1;
     }
-    if by_id && !sorted.is_empty() {
+    if by_id {
         batch.must(
             "ending the asking for timer ids",
             libc::SYS_prctl,
@@ -247,7 +255,34 @@ pub fn restore_posix(
             );
         }
     }
-    Ok(())
+    run(&batch)
+}
+
+/// Adds the making and deleting of so many timers, each of which takes the next id.
+fn pass(many: i32, batch: &mut Batch) {
+    const DOING: &str = "making a timer to pass its id";
+    // One that tells nobody: it uses up no signal.
+    let mut event = [0u8; 64];
+    event[12..16].copy_from_slice(&SIGEV_NONE.to_le_bytes());
+    let event = batch.data(&event);
+    let unwanted = batch.room(4);
+    for _ in 0..many {
+        let create = [libc::CLOCK_MONOTONIC.into(), event.into(), unwanted.into()];
+        batch.must(DOING, libc::SYS_timer_create, &create);
+        batch.must(DOING, libc::SYS_timer_delete, &[Arg::Load32(unwanted)]);
+    }
+}
+
+fn unreachable(id: i32, (name, pid): (&[u8], i32)) -> Error {
+    Error::Refused(vec![Refusal {
+        process: String::from_utf8_lossy(name).into_owned(),
+        pid: pid.unsigned_abs(),
+        what: format!("its timer {id}"),
+        reason:
+            "it has made and deleted too many timers for that machine's kernel, which can't give one a number"
+                .to_owned(),
+        remedy: "Send it to a machine with Linux 6.15 or newer, or start the program anew.".to_owned(),
+    }])
 }
 
 #[cfg(test)]
@@ -268,13 +303,33 @@ mod tests {
         assert!(!any_of_a_thread(b"ID: 0\nsignal: 14/0\nnotify: signal/pid.9\nClockID: -6\n"));
     }
 
+    fn calls_for(ids: &[i32], by_id: bool) -> Result<Vec<usize>, Error> {
+        let timer = |id| Timer { id, clock: 1, notify: 0, signal: 14, value: 0, tid: 0, setting: [0; 32] };
+        let timers = Timers { posix: ids.iter().map(|id| timer(*id)).collect(), ..Timers::default() };
+        let mut calls = Vec::new();
+        let mut run = |batch: &Batch| {
+            calls.push(batch.len());
+            Ok(())
+        };
+        restore_posix(&timers, (b"app", 7), by_id, &|tid| tid, &mut run)?;
+        Ok(calls)
+    }
+
     #[test]
     fn old_kernels_count_up_to_the_id() {
-        let timer = Timer { id: 3, clock: 1, notify: 0, signal: 14, value: 0, tid: 0, setting: [0; 32] };
-        let timers = Timers { posix: vec![timer], ..Timers::default() };
-        let mut batch = Batch::new();
-        restore_posix(&timers, false, &|tid| tid, &mut batch).unwrap();
-        assert_eq!(batch.len(), 7);
+        assert_eq!(calls_for(&[], false).unwrap(), []);
+        assert_eq!(calls_for(&[3], false).unwrap(), [6, 1]);
+        assert_eq!(calls_for(&[2500, 0], false).unwrap(), [1 + 2000, 2000, 998, 1]);
+        assert_eq!(calls_for(&[HIGHEST_ID + 1, 3], true).unwrap(), [4]);
+    }
+
+    #[test]
+    fn an_id_out_of_reach_is_refused_by_the_name_of_the_process() {
+        let Err(Error::Refused(refusals)) = calls_for(&[3, HIGHEST_ID + 1], false) else {
+            panic!("not refused")
+        };
+        assert_eq!((refusals[0].process.as_str(), refusals[0].pid), ("app", 7));
+        assert!(matches!(calls_for(&[-1], true), Err(Error::Image(_))));
     }
 
     #[test]

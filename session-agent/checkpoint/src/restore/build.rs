@@ -12,6 +12,7 @@ use super::process::Building;
 use super::{Made, Restorer};
 use crate::error::Error;
 use crate::image::Image;
+use crate::kinds::extended;
 use crate::kinds::filters::{self, Step};
 use crate::kinds::folders::StandIns;
 use crate::kinds::ipc;
@@ -94,6 +95,7 @@ impl Restorer {
             self.rejoin(one.state.pid, &one.layout.mappings)?;
             one.stub = *self.stub(one.state.pid)?;
             self.program(one, &slots)?;
+            one.request_registers()?;
             one.memory()?;
             *self.stub(one.state.pid)? = one.stub;
         }
@@ -361,7 +363,14 @@ impl Restorer {
                 memory::write(one.stub.host, address, &bytes).map_err(io)?;
             }
             let fpu = |e| Error::system(format!("setting the FPU state of thread {}", state.tid), e);
-            let extended = state.extended.fitted(tracee.extended_state().map_err(fpu)?)?;
+            let extended = state
+                .extended
+                .fitted(tracee.extended_state().map_err(fpu)?)
+                .map_err(|set| extended::refusal(set, &one.state.threads[0].name, pid))?;
+            let sets = extended::to_be_loaded(&extended);
+            if sets != 0 {
+                one.stub.load_registers(*tracee, &extended, sets)?;
+            }
             tracee.set_extended_state(&extended).map_err(fpu)?;
         }
         let site = Site(self.kernel.vdso + self.kernel.site);

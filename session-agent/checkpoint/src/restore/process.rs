@@ -10,6 +10,7 @@ use crate::error::Error;
 use crate::image::Image;
 use crate::kinds::aio;
 use crate::kinds::capabilities;
+use crate::kinds::extended;
 use crate::kinds::filters::{self, Filter};
 use crate::kinds::folders::StandIns;
 use crate::kinds::memory_settings;
@@ -33,6 +34,20 @@ pub(super) struct Building<'a> {
 }
 
 impl Building<'_> {
+    /// Asks for the sets of registers that it has asked for.
+    pub(super) fn request_registers(&mut self) -> Result<(), Error> {
+        let mut batch = Batch::new();
+        let asked = extended::request(self.state.permitted, &mut batch);
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let done = self.stub.run(&batch)?;
+        match asked.iter().find(|(_, ret)| done.ret(*ret) < 0) {
+            Some((set, _)) => Err(extended::refusal(*set, &self.state.threads[0].name, self.state.pid)),
+            None => Ok(()),
+        }
+    }
+
     /// What was asked for on its memory, now that all of it is in place.
     pub(super) fn memory(&mut self) -> Result<(), Error> {
         let mut batch = Batch::new();
@@ -157,7 +172,11 @@ impl Building<'_> {
                     let wait = [libc::P_PID.into(), number.into(), 0.into(), how, 0.into()];
                     batch.may("taking note of a stop", libc::SYS_waitid, &wait);
                 }
-                self.leader_calls(image, &mut batch)?;
+                self.forget_signals(&mut batch);
+                if !self.state.timers.posix.is_empty() {
+                    self.run_in(0, &std::mem::take(&mut batch))?;
+                    self.timers(image)?;
+                }
                 let namespace = self.layout.node.level.namespace;
                 let number = |pod: i32| image.layout.pids.number(namespace, pod);
                 descriptors::give_to_threads(&image.descriptors, self.state.pid, &number, &mut batch);
@@ -189,8 +208,8 @@ impl Building<'_> {
         self.stub.run_in(self.threads[thread], batch).map(drop)
     }
 
-    fn leader_calls(&self, image: &Image, batch: &mut Batch) -> Result<(), Error> {
-        // What ended helpers and zombies left in the queue is not of the session's making.
+    /// What ended helpers and zombies left in the queue is not of the session's making.
+    fn forget_signals(&self, batch: &mut Batch) {
         let none = batch.room(16);
         for signal in [libc::SIGCHLD].iter().chain(&self.told).filter(|s| (1..=64).contains(*s)) {
             let set = batch.data(&(1u64 << (signal - 1)).to_le_bytes());
@@ -200,9 +219,15 @@ impl Building<'_> {
                 &[set.into(), 0.into(), none.into(), 8.into()],
             );
         }
-        let by_id = timers_by_id();
-        let number = |tid: i32| self.number(&image.layout.pids, tid);
-        timers::restore_posix(&self.state.timers, by_id, &number, batch).map_err(Error::Image)
+    }
+
+    fn timers(&mut self, image: &Image) -> Result<(), Error> {
+        let (state, namespace) = (self.state, self.layout.node.level.namespace);
+        let number = |tid: i32| image.layout.pids.number(namespace, tid).unwrap_or(0);
+        let owner = (&state.threads[0].name[..], state.pid);
+        timers::restore_posix(&state.timers, owner, timers_by_id(), &number, &mut |batch| {
+            self.run_in(0, batch)
+        })
     }
 }
 

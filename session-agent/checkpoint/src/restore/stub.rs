@@ -222,6 +222,14 @@ impl Stub {
         self.area.run(thread, self.host, batch).map_err(|e| inject_error(self.pid, e))
     }
 
+    /// Has a thread load these sets of registers (a bit for each) from an area in the standard XSAVE form.
+    ///
+    /// # Errors
+    /// If the kernel does not let it, or the processor has none such.
+    pub fn load_registers(&self, thread: Tracee, area: &[u8], sets: u64) -> Result<(), Error> {
+        self.area.load_registers(thread, self.host, area, sets).map_err(|e| inject_error(self.pid, e))
+    }
+
     /// Clones a process or thread with the wanted number; returns it stopped.
     ///
     /// # Errors

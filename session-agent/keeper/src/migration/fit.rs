@@ -168,5 +168,7 @@ mod tests {
         assert_eq!(judge(&newer, &wider, None), Ok(()));
         let less = HashSet::from(["sse2".to_owned()]);
         assert!(judge(&offer, &less, None).unwrap_err().sentence.contains("avx512f"));
+        let tiles = Offer { cpu_features: features(&["sse2", "amx_tile"]), ..offer };
+        assert!(judge(&tiles, &less, None).unwrap_err().sentence.contains("amx_tile"));
     }
 }
