@@ -93,10 +93,11 @@ impl Traits {
     }
 }
 
-/// The protection with which a mapping is made. What was writable once stays accounted for when it no longer
-/// is, and the kernel joins and moves only what is accounted for alike.
+/// The protection that a mapping has until it is filled. What was writable once is so again: the kernel accounts for it
+/// from then on, and joins and moves only what is accounted for alike; and it can be filled at once instead of page by
+/// page.
 #[must_use]
-pub fn first_protection(m: &Mapping) -> i32 {
+pub fn filling_protection(m: &Mapping) -> i32 {
     let was_writable = !m.shared && m.traits.has(VmFlags::ACCOUNTED);
     if was_writable { m.prot | libc::PROT_WRITE } else { m.prot }
 }
@@ -105,6 +106,10 @@ pub fn first_protection(m: &Mapping) -> i32 {
 pub fn restore(mappings: &[Mapping], batch: &mut Batch) {
     for m in mappings {
         let (start, len) = (m.start, m.end - m.start);
+        if filling_protection(m) != m.prot && m.traits.key == 0 {
+            let args = [start.into(), len.into(), m.prot.into()];
+            batch.must("protecting memory", libc::SYS_mprotect, &args);
+        }
         if m.traits.key != 0 {
             batch.must(
                 "giving memory its protection key",

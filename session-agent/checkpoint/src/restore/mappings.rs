@@ -10,7 +10,7 @@ use roam_sys::runs::Run;
 use super::place::{self, Change};
 use super::{Made, Restorer};
 use crate::error::Error;
-use crate::kinds::memory_traits;
+use crate::kinds::memory_traits::filling_protection;
 use crate::kinds::sysv;
 use crate::objects::{ObjectId, ObjectKind};
 use crate::pages::{Backing, Layout, Mapping, ProcessLayout};
@@ -85,7 +85,7 @@ impl Restorer {
         let shared = m.shared && m.backing != Backing::Ring;
         flags |= if shared { libc::MAP_SHARED } else { libc::MAP_PRIVATE };
         flags |= m.traits.map_flags();
-        let prot = memory_traits::first_protection(m);
+        let prot = filling_protection(m);
         let (fd, offset) = match m.backing {
             Backing::Anonymous | Backing::Jumps | Backing::Ring => {
                 flags |= libc::MAP_ANONYMOUS;
@@ -104,13 +104,6 @@ impl Restorer {
             libc::SYS_mmap,
             &[m.start.into(), (m.end - m.start).into(), prot.into(), flags.into(), fd.into(), offset.into()],
         );
-        if prot != m.prot {
-            batch.must(
-                "protecting memory",
-                libc::SYS_mprotect,
-                &[m.start.into(), (m.end - m.start).into(), m.prot.into()],
-            );
-        }
     }
 
     /// Makes every mapping one piece for the kernel, as it was at the source. What came in several rounds can
@@ -141,13 +134,14 @@ impl Restorer {
             self.map_one(m, &mut batch);
             self.stub(pid)?.run(&batch)?;
             for (address, bytes) in pages {
-                self.write_private(pid, address, &bytes, m.prot & libc::PROT_WRITE != 0).map_err(io)?;
+                self.write_private(pid, address, &bytes, filling_protection(m) & libc::PROT_WRITE != 0)
+                    .map_err(io)?;
             }
         }
         Ok(())
     }
 
-    /// Fills private memory, also where the program itself may not write.
+    /// Fills private memory, also what was never writable, more slowly.
     pub(super) fn write_private(
         &mut self,
         pid: i32,
@@ -166,7 +160,7 @@ impl Restorer {
         .write(address, bytes)
     }
 
-    /// Whether the program may write to all of this range; none if a part is not mapped.
+    /// Whether all of this range can be written to while it is filled; none if a part is not mapped.
     pub(super) fn mapped(&self, pid: i32, address: u64, len: u64) -> Option<bool> {
         let process = self.layout.processes.iter().find(|p| p.node.pid == pid)?;
         let end = address.checked_add(len)?;
@@ -177,7 +171,7 @@ impl Restorer {
                 return None;
             }
             at = m.end;
-            writable &= m.prot & libc::PROT_WRITE != 0;
+            writable &= filling_protection(m) & libc::PROT_WRITE != 0;
             if at >= end {
                 return Some(writable);
             }

@@ -1,5 +1,6 @@
 //! Where things go in an address space. Pure.
 
+use crate::kinds::memory_traits::filling_protection;
 use crate::pages::{Backing, Layout, Mapping, PAGE};
 
 /// One past the highest address a program can have.
@@ -89,7 +90,7 @@ pub fn difference(now: &[Mapping], wanted: &[Mapping]) -> Vec<Change> {
     changes
 }
 
-/// Where mappings that stay have another protection now: start, end, protection.
+/// Where mappings that stay have another protection now, while they are filled: start, end, protection.
 #[must_use]
 pub fn protections(now: &[Mapping], wanted: &[Mapping]) -> Vec<(u64, u64, i32)> {
     let mut changes = Vec::new();
@@ -99,8 +100,9 @@ pub fn protections(now: &[Mapping], wanted: &[Mapping]) -> Vec<(u64, u64, i32)> 
             first += 1;
         }
         for old in now[first..].iter().take_while(|old| old.start < new.end) {
-            if old.prot != new.prot {
-                changes.push((old.start.max(new.start), old.end.min(new.end), new.prot));
+            let prot = filling_protection(new);
+            if filling_protection(old) != prot {
+                changes.push((old.start.max(new.start), old.end.min(new.end), prot));
             }
         }
     }
