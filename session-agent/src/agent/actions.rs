@@ -402,9 +402,10 @@ async fn park(agent: Arc<Agent>, id: SessionId, file: Option<String>) -> Result<
     if Path::new(&file).exists() {
         return Err(Failure::refused(format!("{file} exists already.")).next("Choose another file."));
     }
+    let generation = agent.core().table.here(&id).map_or(0, |info| info.generation);
     match keeper_of(&agent, &id).await?.ask(&KeeperRequest::Park { file: file.clone() }).await? {
         KeeperAnswer::Parked(report) => {
-            agent.change(|core| core.table.park(&id, file.clone()));
+            agent.change(|core| core.table.park(&id, generation, file.clone()));
             agent.remember();
             super::watch::until_gone(&agent, &id, std::time::Duration::from_secs(5)).await;
             Ok(Answer::Parked { file, report })

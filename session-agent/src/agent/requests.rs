@@ -287,8 +287,11 @@ pub async fn resume(agent: &Arc<Agent>, id: SessionId, asked: viewers::Asked) ->
     };
     agent.change(|core| core.table.unpark(&id));
     // The keeper's first word was of the sleep: who is told that it woke and sends it on must send what runs.
-    let sleeps = |table: &Table| table.here(&id).is_some_and(|here| here.generation < generation);
-    let _ = actions::wait_for(agent, |table| (!sleeps(table)).then_some(())).await;
+    let awake = |table: &Table| match table.here(&id) {
+        Some(here) => here.generation >= generation,
+        None => matches!(table.place(&id), Some(Place::Ended(_) | Place::There(_))),
+    };
+    let _ = actions::wait_for(agent, |table| awake(table).then_some(())).await;
     agent.remember();
     if info.screen
         && let Err(failure) = viewers::show_here(agent, id, false, None, asked).await

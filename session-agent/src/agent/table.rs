@@ -92,6 +92,10 @@ impl Table {
 
     /// A keeper of this machine tells what its session is. True if that is news.
     pub fn heard_here(&mut self, info: SessionInfo) -> bool {
+        // What an earlier keeper of it said last can be heard late.
+        if self.here.get(&info.id).is_some_and(|here| here.generation > info.generation) {
+            return false;
+        }
         if let SessionState::Ended { .. } = info.state {
             let arriving = |here: &SessionInfo| matches!(here.state, SessionState::Receiving { .. });
             if self.here.get(&info.id).is_some_and(arriving) {
@@ -122,9 +126,13 @@ impl Table {
         true
     }
 
-    /// The keeper of a session of this machine is gone for good.
-    pub fn gone_here(&mut self, id: &SessionId) {
+    /// The keeper that had this generation of a session of this machine is gone for good.
+    pub fn gone_here(&mut self, id: &SessionId, generation: u64) {
+        if self.here.get(id).is_some_and(|here| here.generation > generation) {
+            return; // It came back meanwhile, with another keeper.
+        }
         if let Some(info) = self.here.remove(id) {
+            self.left.retain(|left| left.id != *id);
             self.left.push_back(info);
             if self.left.len() > ENDED_KEPT {
                 self.left.pop_front();
@@ -132,17 +140,17 @@ impl Table {
         }
     }
 
-    /// Takes what is known of a session that is, or has just been, here.
+    /// Takes what is known of a session that is, or has just been, here: of several stays the last.
     fn take_here(&mut self, id: &SessionId) -> Option<SessionInfo> {
-        self.here.remove(id).or_else(|| {
-            let at = self.left.iter().position(|info| info.id == *id)?;
-            self.left.remove(at)
-        })
+        let here = self.here.remove(id);
+        let left = self.left.iter().position(|info| info.id == *id).and_then(|at| self.left.remove(at));
+        here.into_iter().chain(left).max_by_key(|info| info.generation)
     }
 
-    /// A session of this machine was put to sleep in a file.
-    pub fn park(&mut self, id: &SessionId, file: String) {
+    /// A session of this machine, which had this generation, was put to sleep in a file.
+    pub fn park(&mut self, id: &SessionId, generation: u64, file: String) {
         if let Some(mut info) = self.take_here(id) {
+            info.generation = info.generation.max(generation);
             info.state = SessionState::Parked { file };
             info.shown_on.clear();
             info.processes = 0;
@@ -190,7 +198,9 @@ impl Table {
             let arriving = matches!(info.state, SessionState::Receiving { .. });
             let newer_known = self.generation(&info.id).is_some_and(|known| known > info.generation);
             let here_too = self.here.contains_key(&info.id);
-            if newer_known || (arriving && (here_too || self.there.contains_key(&info.id))) {
+            // A list that was on its way while it came here and fell asleep.
+            let sleeps = self.parked.get(&info.id).is_some_and(|parked| parked.generation >= info.generation);
+            if newer_known || sleeps || (arriving && (here_too || self.there.contains_key(&info.id))) {
                 continue;
             }
             self.parked.remove(&info.id);
@@ -417,7 +427,7 @@ mod tests {
         assert_eq!(desk.place(&ID), Some(Place::There(LAPTOP)));
         assert_eq!(desk.resolve("vim").unwrap(), ID);
         // On to the tablet, which desk is not paired with: laptop stays the one to ask.
-        desk.gone_here(&ID);
+        desk.gone_here(&ID, 1);
         desk.heard_there(LAPTOP, vec![running(2, "laptop")], &[], vec![]);
         desk.heard_there(LAPTOP, vec![], &[(ID, 3)], vec![]);
         assert_eq!(desk.place(&ID), Some(Place::There(LAPTOP)));
@@ -472,7 +482,7 @@ mod tests {
     fn parked_sessions_keep_their_names_and_files() {
         let mut desk = Table::new(DESK, Remembered::default());
         desk.heard_here(running(1, "desk"));
-        desk.park(&ID, "/f".into());
+        desk.park(&ID, 1, "/f".into());
         let mut desk = Table::new(DESK, desk.remembered());
         assert_eq!(desk.place(&ID), Some(Place::Parked("/f".into())));
         assert_eq!(desk.parked_in("/f"), Some(ID));
@@ -491,10 +501,31 @@ mod tests {
     fn a_keeper_that_ends_before_its_answer_is_heard_loses_nothing() {
         let mut desk = Table::new(DESK, Remembered::default());
         desk.heard_here(running(1, "desk"));
-        desk.gone_here(&ID);
+        desk.gone_here(&ID, 1);
         assert_eq!(desk.place(&ID), None);
-        desk.park(&ID, "/f".into());
+        desk.park(&ID, 1, "/f".into());
         assert_eq!(desk.place(&ID), Some(Place::Parked("/f".into())));
+    }
+
+    #[test]
+    fn an_earlier_stay_is_not_taken_for_the_last() {
+        let mut desk = Table::new(DESK, Remembered::default());
+        desk.heard_here(running(1, "desk"));
+        desk.moved_away(&ID, LAPTOP, "laptop", 2);
+        // The keeper of the first stay says something late, and is gone.
+        desk.heard_here(running(1, "desk"));
+        desk.gone_here(&ID, 1);
+        desk.heard_here(running(3, "desk"));
+        desk.heard_here(running(1, "desk"));
+        desk.gone_here(&ID, 1);
+        assert_eq!(desk.here(&ID).unwrap().generation, 3);
+        desk.gone_here(&ID, 3);
+        desk.park(&ID, 3, "/f".into());
+        assert_eq!(desk.info(&ID).unwrap().generation, 3);
+        // What the laptop said before it sent the session here comes now.
+        desk.heard_there(LAPTOP, vec![running(2, "laptop")], &[], vec![]);
+        assert_eq!(desk.place(&ID), Some(Place::Parked("/f".into())));
+        assert_eq!(Table::new(DESK, desk.remembered()).place(&ID), Some(Place::Parked("/f".into())));
     }
 
     #[test]

@@ -156,7 +156,7 @@ async fn take_over(agent: &Agent, runtime: &Path) -> Result<(), roam_api::error:
 fn end(agent: &Agent, runtime: &Path, last: Option<&SessionInfo>) {
     remove_folder(runtime);
     if let Some(info) = last {
-        agent.change(|core| core.table.gone_here(&info.id));
+        agent.change(|core| core.table.gone_here(&info.id, info.generation));
         agent.remember();
     }
 }
