@@ -1,7 +1,8 @@
 //! Handles of processes: pidfd_open(2), CLONE_PIDFD.
 //!
 //! One whose process has ended and been waited for tells nothing but that, so any such handle will do.
-//! Refused: those of processes outside the session.
+//! Refused: those of processes outside the session, and of threads that are not the first of their process: these
+//! are made after the descriptors, which they share.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -90,6 +91,9 @@ fn pid(look: &Look, known: &Known<'_>) -> Result<Option<i32>, Stop> {
     }
     if let Some(pid) = known.pod_pid(host as i32) {
         return Ok(Some(pid));
+    }
+    if look.info.flags & THREAD != 0 && known.pod_thread(host as i32).is_some() {
+        return Err(Stop::cannot("it stands for a thread that is not the first of its process", remedy));
     }
     match look.info.value("NSpid").and_then(|v| v.split_whitespace().nth(1)?.parse().ok()) {
         Some(pid) => Ok(Some(pid)),
