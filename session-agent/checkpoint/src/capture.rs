@@ -232,11 +232,12 @@ impl Frozen {
         self.leave_vdso()?;
         let (finder, inside) = self.look_inside(pod)?;
         let nodes: Vec<Node> = self.processes.iter().map(|p| p.node).collect();
-        tree::plan(&nodes, &finder.pids()).map_err(|why| {
+        tree::plan(&nodes, &finder.pids()).map_err(|tree::NoWay { pid, why }| {
+            let process = self.processes.iter().find(|p| p.node.pid == pid);
             Error::Refused(vec![Refusal {
-                process: "session".to_owned(),
-                pid: 0,
-                what: "the process tree".to_owned(),
+                process: process.map_or_else(|| "?".to_owned(), |p| p.name.clone()),
+                pid: pid.unsigned_abs(),
+                what: "its place in the process tree".to_owned(),
                 reason: why,
                 remedy: "Close the program's background processes and try again.".to_owned(),
             }])

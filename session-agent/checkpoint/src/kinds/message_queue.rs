@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use super::build::Build;
 use super::descriptors::Descriptors;
+use super::descriptors::Holder;
 use super::gather::{Capture, Known};
 use super::notifications::{Notification, Shown};
 use super::open_file::{FileId, Kind, Look, OpenFileKind, Stop};
@@ -132,13 +133,11 @@ fn named(known: &Known<'_>) -> Result<Vec<Named>, Error> {
 /// If they can't be listed.
 pub(super) fn check_named(known: &Known<'_>) -> Result<Vec<Refusal>, Error> {
     let refusal = |(name, file): Named| {
-        Some(Refusal {
-            process: "session".to_owned(),
-            pid: 0,
-            what: format!("message queue /{}", String::from_utf8_lossy(&name)),
-            reason: format!("it can't be read and written ({})", file.err()?),
-            remedy: "Remove it, or let its user read and write it.".to_owned(),
-        })
+        let path = [FOLDER.as_bytes(), &name].concat();
+        let inode = known.stat_path(&path).map(|stat| (stat.st_dev, stat.st_ino));
+        let reason = format!("it can't be read and written ({})", file.err()?);
+        let remedy = "Remove it, or let its user read and write it.".to_owned();
+        Some(refused(inode.ok().and_then(|inode| holder_of(inode, known)), &name, reason, remedy))
     };
     Ok(named(known)?.into_iter().filter_map(refusal).collect())
 }
@@ -180,15 +179,30 @@ fn notified(
     known: &Known<'_>,
 ) -> Result<Option<Notify>, Error> {
     notify(file, inode, known).map_err(|stop| match stop {
-        Stop::Cannot { reason, remedy } => Error::Refused(vec![Refusal {
-            process: "session".to_owned(),
-            pid: 0,
-            what: format!("message queue /{}", String::from_utf8_lossy(name)),
-            reason,
-            remedy,
-        }]),
+        Stop::Cannot { reason, remedy } => {
+            // Who asked; one that asked and closed it has it open no more.
+            let asked = Shown::of(file).ok().flatten().map(|shown| shown.owner);
+            let asked = known.holders.iter().find(|h| Some(h.host.as_raw()) == asked);
+            Error::Refused(vec![refused(asked.or_else(|| holder_of(inode, known)), name, reason, remedy)])
+        }
         Stop::Failed(error) => error,
     })
+}
+
+/// The first process that has the queue open; none for one that only has its name.
+fn holder_of<'a>(inode: Inode, known: &'a Known<'_>) -> Option<&'a Holder> {
+    let id = known.of_inode(inode).first()?;
+    known.holders.get(known.look(*id).holder.0)
+}
+
+fn refused(whose: Option<&Holder>, name: &[u8], reason: String, remedy: String) -> Refusal {
+    Refusal {
+        process: whose.map_or_else(|| "session".to_owned(), |holder| holder.name.clone()),
+        pid: whose.map_or(0, |holder| holder.pid.unsigned_abs()),
+        what: format!("message queue /{}", String::from_utf8_lossy(name)),
+        reason,
+        remedy,
+    }
 }
 
 fn queue(file: BorrowedFd<'_>, name: Vec<u8>, unlinked: bool, stat: &libc::stat) -> io::Result<Queue> {

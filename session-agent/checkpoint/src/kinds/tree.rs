@@ -67,11 +67,27 @@ pub enum Step {
     },
 }
 
+/// Why a tree can't be made.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{why}")]
+pub struct NoWay {
+    /// The process that it is about, as the pod counts.
+    pub pid: i32,
+    /// The reason.
+    pub why: String,
+}
+
+impl NoWay {
+    fn of(pid: i32, why: String) -> Self {
+        Self { pid, why }
+    }
+}
+
 /// Finds the steps from nothing to this tree.
 ///
 /// # Errors
 /// A sentence that names the process for which there is no way.
-pub fn plan(nodes: &[Node], pids: &Pids) -> Result<Vec<Step>, String> {
+pub fn plan(nodes: &[Node], pids: &Pids) -> Result<Vec<Step>, NoWay> {
     let mut planner = Planner {
         nodes,
         pids,
@@ -83,16 +99,17 @@ pub fn plan(nodes: &[Node], pids: &Pids) -> Result<Vec<Step>, String> {
     };
     for node in nodes {
         if nodes.iter().filter(|n| n.pid == node.pid).count() != 1 {
-            return Err(format!("process {} appears twice", node.pid));
+            return Err(NoWay::of(node.pid, format!("process {} appears twice", node.pid)));
         }
         if node.ppid != 1 && !nodes.iter().any(|n| n.pid == node.ppid) {
-            return Err(format!("the parent {} of process {} is missing", node.ppid, node.pid));
+            let why = format!("the parent {} of process {} is missing", node.ppid, node.pid);
+            return Err(NoWay::of(node.pid, why));
         }
     }
     planner.children_of(1, None)?;
     planner.orphans()?;
-    if planner.born.len() != nodes.len() {
-        return Err("the process tree has a circle".to_owned());
+    if let Some(node) = nodes.iter().find(|n| !planner.born.contains(&n.pid)) {
+        return Err(NoWay::of(node.pid, "the process tree has a circle".to_owned()));
     }
     planner.groups()?;
     Ok(planner.steps)
@@ -114,7 +131,7 @@ struct Planner<'a> {
 impl Planner<'_> {
     /// Makes all children of a parent that are not there yet and whose time has come. `session` is the
     /// parent's session now (none for roam-init, whose children are made by the holder or by helpers).
-    fn children_of(&mut self, parent: i32, session: Option<i32>) -> Result<(), String> {
+    fn children_of(&mut self, parent: i32, session: Option<i32>) -> Result<(), NoWay> {
         let mut children: Vec<Node> =
             self.nodes.iter().filter(|n| n.ppid == parent && !self.born.contains(&n.pid)).copied().collect();
         // Who makes a namespace comes before those that are in it.
@@ -139,7 +156,7 @@ impl Planner<'_> {
 
     /// Those whose parent ended and left them to roam-init, or to the first of their pid namespace: a member of the
     /// session bears a helper, which bears the process and ends.
-    fn orphans(&mut self) -> Result<(), String> {
+    fn orphans(&mut self) -> Result<(), NoWay> {
         while !self.orphans.is_empty() {
             let member = |orphan: &Node| {
                 let fits = |n: &&Node| n.sid == orphan.sid && n.level.namespace == orphan.level.namespace;
@@ -161,7 +178,7 @@ impl Planner<'_> {
 
     /// A process was just born in session `inherited`: it bears the children of that session, leads its
     /// own if it does, then bears the rest.
-    fn grow(&mut self, node: Node, inherited: Option<i32>) -> Result<(), String> {
+    fn grow(&mut self, node: Node, inherited: Option<i32>) -> Result<(), NoWay> {
         self.born.push(node.pid);
         if node.sid == node.pid {
             if let Some(session) = inherited {
@@ -184,7 +201,7 @@ impl Planner<'_> {
 
     /// The wanted session is not the parent's: a brother who is in it bears the process, or a helper
     /// takes the dead leader's place for a moment. False if it can only be born later, as an orphan.
-    fn born_in_other_session(&mut self, parent: i32, node: Node) -> Result<bool, String> {
+    fn born_in_other_session(&mut self, parent: i32, node: Node) -> Result<bool, NoWay> {
         let brother = self.nodes.iter().find(|n| {
             let born = n.ppid == parent && self.born.contains(&n.pid) && n.ended.is_none();
             born && n.sid == node.sid && n.level.namespace == node.level.namespace
@@ -222,15 +239,16 @@ impl Planner<'_> {
     }
 
     /// Somebody has to make a pid namespace before others can be in it.
-    fn made_already(&self, node: &Node, level: Level) -> Result<(), String> {
+    fn made_already(&self, node: &Node, level: Level) -> Result<(), NoWay> {
         let made = self.levels.values().any(|l| l.namespace == level.namespace && l.first);
         let there = level.namespace == 0 || level.first || made;
         there.then_some(()).ok_or_else(|| {
-            format!("process {} is in a pid namespace whose first process has ended or comes later", node.pid)
+            let why = "is in a pid namespace whose first process has ended or comes later";
+            NoWay::of(node.pid, format!("process {} {why}", node.pid))
         })
     }
 
-    fn fork(&mut self, creator: i32, node: &Node, as_sibling: bool) -> Result<(), String> {
+    fn fork(&mut self, creator: i32, node: &Node, as_sibling: bool) -> Result<(), NoWay> {
         self.made_already(node, node.level)?;
         self.bear(creator, node.pid, as_sibling, node.exit_signal, node.level);
         Ok(())
@@ -251,7 +269,7 @@ impl Planner<'_> {
     }
 
     /// Groups come last, leaders first. A group whose leader is gone gets a helper for a moment.
-    fn groups(&mut self) -> Result<(), String> {
+    fn groups(&mut self) -> Result<(), NoWay> {
         let nodes = self.nodes;
         for node in nodes.iter().filter(|n| n.pgid == n.pid && n.sid != n.pid) {
             if self.groups.insert(node.pid, node.pid) != Some(node.pid) {
@@ -271,11 +289,10 @@ impl Planner<'_> {
                 None
             } else {
                 let seen = |m: &&&Node| self.pids.number(m.level.namespace, node.pgid).is_some();
-                let creator = members
-                    .iter()
-                    .filter(seen)
-                    .find(|m| m.sid != m.pid && m.ended.is_none())
-                    .ok_or_else(|| format!("process group {} has no living member", node.pgid))?;
+                let creator =
+                    members.iter().filter(seen).find(|m| m.sid != m.pid && m.ended.is_none()).ok_or_else(
+                        || NoWay::of(node.pid, format!("process group {} has no living member", node.pgid)),
+                    )?;
                 // The helper is a child of a member, so it is in the right session.
                 self.steps.push(Step::Fork {
                     creator: creator.pid,
@@ -291,9 +308,8 @@ impl Planner<'_> {
                 if self.groups.insert(member.pid, member.pgid) != Some(member.pgid) {
                     if self.pids.number(member.level.namespace, member.pgid).is_none() {
                         let (pid, pgid) = (member.pid, member.pgid);
-                        return Err(format!(
-                            "process {pid} is in group {pgid}, which began outside of its pid namespace"
-                        ));
+                        let why = "which began outside of its pid namespace";
+                        return Err(NoWay::of(pid, format!("process {pid} is in group {pgid}, {why}")));
                     }
                     self.steps.push(Step::SetPgid { pid: member.pid, pgid: member.pgid });
                 }
@@ -305,16 +321,16 @@ impl Planner<'_> {
     }
 }
 
-fn no_way(node: &Node) -> String {
-    format!("process {} is in session {}, which its parent {} is not in", node.pid, node.sid, node.ppid)
+fn no_way(node: &Node) -> NoWay {
+    let Node { pid, sid, ppid, .. } = node;
+    NoWay::of(*pid, format!("process {pid} is in session {sid}, which its parent {ppid} is not in"))
 }
 
 /// A number for a helper: nobody's pid, group or session, and far below the holder's.
-fn unused(nodes: &[Node]) -> Result<i32, String> {
-    (2..20_000)
-        .rev()
-        .find(|id| nodes.iter().all(|n| ![n.pid, n.pgid, n.sid].contains(id)))
-        .ok_or_else(|| "all process numbers are taken".to_owned())
+fn unused(nodes: &[Node]) -> Result<i32, NoWay> {
+    (2..20_000).rev().find(|id| nodes.iter().all(|n| ![n.pid, n.pgid, n.sid].contains(id))).ok_or_else(|| {
+        NoWay::of(nodes.first().map_or(0, |n| n.pid), "all process numbers are taken".to_owned())
+    })
 }
 
 /// The stub that clones children of this parent.
@@ -344,7 +360,7 @@ mod tests {
         pids
     }
 
-    fn plan(nodes: &[Node]) -> Result<Vec<Step>, String> {
+    fn plan(nodes: &[Node]) -> Result<Vec<Step>, NoWay> {
         super::plan(nodes, &pids(nodes))
     }
 
@@ -462,14 +478,15 @@ mod tests {
     #[test]
     fn a_group_outside_that_can_not_be_inherited_is_refused() {
         let nodes = [node(5, 1, 5, 5), node(6, 5, 6, 5), node(7, 5, 7, 5), inside(101, 6, 7, 5)];
-        assert!(plan(&nodes).unwrap_err().contains("outside"));
-        assert!(plan(&[node(5, 1, 5, 5), inside(102, 5, 5, 5)]).unwrap_err().contains("first process"));
+        assert!(plan(&nodes).unwrap_err().why.contains("outside"));
+        assert!(plan(&[node(5, 1, 5, 5), inside(102, 5, 5, 5)]).unwrap_err().why.contains("first process"));
     }
 
     #[test]
     fn lies_are_refused() {
-        assert!(plan(&[node(5, 4, 5, 5)]).unwrap_err().contains("missing"));
-        assert!(plan(&[node(5, 6, 5, 5), node(6, 5, 5, 5)]).unwrap_err().contains("circle"));
-        assert!(plan(&[node(5, 1, 5, 5), node(5, 1, 5, 5)]).unwrap_err().contains("twice"));
+        let missing = plan(&[node(5, 4, 5, 5)]).unwrap_err();
+        assert!(missing.pid == 5 && missing.why.contains("missing"));
+        assert!(plan(&[node(5, 6, 5, 5), node(6, 5, 5, 5)]).unwrap_err().why.contains("circle"));
+        assert!(plan(&[node(5, 1, 5, 5), node(5, 1, 5, 5)]).unwrap_err().why.contains("twice"));
     }
 }

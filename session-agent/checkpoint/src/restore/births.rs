@@ -60,7 +60,7 @@ impl Restorer {
             self.layout.processes.retain(|p| p.node.pid != pid);
         }
         let steps = if self.layout.processes.is_empty() {
-            tree::plan(nodes, &self.pids).map_err(Error::Image)?
+            tree::plan(nodes, &self.pids).map_err(|e| Error::Image(e.to_string()))?
         } else {
             self.new_steps(nodes)?
         };
