@@ -1,5 +1,5 @@
 /* Calls whose effects could not be carried are absent in a session, and stay so after a move: key rings,
- * userfaultfd, io_uring, perf, bpf, secret memory, Landlock, programs of other architectures; and sockets of several paths, of ciphers and of virtual machines. Also in new
+ * userfaultfd, io_uring, perf, bpf, secret memory, Landlock, programs of other architectures; and sockets of several paths, of ciphers and of virtual machines; and options of sockets that can't be read back. Also in new
  * programs. */
 #include "proc.h"
 
@@ -13,6 +13,12 @@ static const struct { long number; const char *name; } calls[] = {
 static const struct { int family, protocol, error; } sockets[] = {
     {AF_INET, 262 /* IPPROTO_MPTCP */, EPROTONOSUPPORT}, {AF_INET6, 262, EPROTONOSUPPORT}, {AF_ALG, 0, EAFNOSUPPORT},
     {AF_VSOCK, 0, EAFNOSUPPORT},
+};
+
+/* BPF for the sockets of a port, signatures, the kernel's TLS. */
+static const struct { int level, name; } options[] = {
+    {SOL_SOCKET, 50 /* SO_ATTACH_BPF */}, {SOL_SOCKET, 51 /* SO_ATTACH_REUSEPORT_CBPF */},
+    {SOL_SOCKET, 52 /* SO_ATTACH_REUSEPORT_EBPF */}, {6, 14 /* TCP_MD5SIG */}, {6, 31 /* TCP_ULP */},
 };
 
 /* Alone this program is free; in a session it is not. */
@@ -30,6 +36,12 @@ static int look(void *unused) {
         CHECK(!confined || (fd < 0 && errno == sockets[i].error), "a socket of family %d is there", sockets[i].family);
         if (fd >= 0) close(fd);
     }
+    int tcp = MUST(socket(AF_INET, SOCK_STREAM, 0));
+    for (size_t i = 0; i < sizeof options / sizeof *options; i++) {
+        int answer = setsockopt(tcp, options[i].level, options[i].name, "tls", 4);
+        CHECK(answer < 0 && (!confined || errno == ENOPROTOOPT), "option %d answers errno %d", options[i].name, errno);
+    }
+    close(tcp);
     if (confined) {
         int old;
         __asm__ volatile("int $0x80" : "=a"(old) : "a"(20) : "memory", "r8", "r9", "r10", "r11");

@@ -32,6 +32,11 @@ static void look(int fd, const char *which, int sendbuf) {
     CHECK(strcmp(name, "reno") == 0, "%s: congestion control is %s", which, name);
 }
 
+/* What only a socket without a connection tells. */
+static const struct { int name, value; } early[] = {
+    {TCP_MAXSEG, 700}, {TCP_WINDOW_CLAMP, 5000}, {TCP_FASTOPEN, 7}, {TCP_SAVE_SYN, 1},
+};
+
 int main(void) {
     int pair[2], plain[2], fresh = MUST(socket(AF_INET, SOCK_STREAM, 0)), listener = MUST(socket(AF_INET, SOCK_STREAM, 0));
     connection(AF_INET, pair);
@@ -43,6 +48,15 @@ int main(void) {
     choose(fresh);
     choose(listener);
     set_option(listener, SOL_SOCKET, SO_REUSEPORT, 1);
+    for (int i = 0; i < 4; i++) {
+        set_option(fresh, IPPROTO_TCP, early[i].name, early[i].value);
+        set_option(listener, IPPROTO_TCP, early[i].name, early[i].value);
+    }
+    set_option(pair[0], IPPROTO_TCP, TCP_INQ, 1);
+    set_option(pair[0], SOL_SOCKET, SO_ZEROCOPY, 1);
+    set_option(pair[0], IPPROTO_IP, IP_MINTTL, 2);
+    uint64_t pace = 5000000, paced = 0;
+    MUST(setsockopt(pair[0], SOL_SOCKET, SO_MAX_PACING_RATE, &pace, sizeof pace));
     MUST(bind(listener, (struct sockaddr *)&any, length));
     MUST(listen(listener, 3));
     set_option(plain[0], IPPROTO_TCP, TCP_CORK, 1);
@@ -55,6 +69,15 @@ int main(void) {
     look(pair[1], "the accepting side", sendbuf);
     look(fresh, "the new one", sendbuf);
     look(listener, "the listener", sendbuf);
+    for (int i = 0; i < 4; i++) {
+        int of_new = option(fresh, IPPROTO_TCP, early[i].name), of_listener = option(listener, IPPROTO_TCP, early[i].name);
+        CHECK(of_new == early[i].value && of_listener == of_new, "option %d is %d and %d", early[i].name, of_new, of_listener);
+    }
+    CHECK(option(pair[0], IPPROTO_TCP, TCP_INQ) == 1 && option(pair[1], IPPROTO_TCP, TCP_INQ) == 0, "TCP_INQ");
+    CHECK(option(pair[0], SOL_SOCKET, SO_ZEROCOPY) == 1 && option(pair[0], IPPROTO_IP, IP_MINTTL) == 2, "zero copy, IP_MINTTL");
+    length = sizeof paced;
+    MUST(getsockopt(pair[0], SOL_SOCKET, SO_MAX_PACING_RATE, &paced, &length));
+    CHECK(paced == pace, "it is paced at %llu", (unsigned long long)paced);
     CHECK(option(listener, SOL_SOCKET, SO_REUSEPORT) == 1 && option(listener, SOL_SOCKET, SO_REUSEADDR) == 0, "reuse");
     CHECK(option(pair[0], SOL_SOCKET, SO_REUSEADDR) == 0 && option(pair[0], SOL_SOCKET, SO_REUSEPORT) == 0, "reuse");
     CHECK(option(plain[0], IPPROTO_TCP, TCP_NODELAY) == 0 && option(plain[0], SOL_SOCKET, SO_KEEPALIVE) == 0, "the plain one");

@@ -1,5 +1,48 @@
 /* UDP options: addresses of datagrams (IP_PKTINFO), groups joined on the loop, broadcast, buffers, time to live. */
 #include "inet.h"
+#include <linux/in6.h>
+#include <netinet/udp.h>
+
+/* What programs choose, and what a new socket has not. */
+static const struct { int level, name, value; } v4[] = {
+    {SOL_SOCKET, SO_TIMESTAMP, 1}, {SOL_SOCKET, SO_RXQ_OVFL, 1}, {SOL_SOCKET, SO_SELECT_ERR_QUEUE, 1}, {SOL_SOCKET, SO_ZEROCOPY, 1},
+    {SOL_SOCKET, SO_BINDTOIFINDEX, 1}, {IPPROTO_IP, IP_FREEBIND, 1}, {IPPROTO_IP, IP_MINTTL, 3},
+    {IPPROTO_IP, IP_MULTICAST_ALL, 0}, {IPPROTO_IP, IP_RECVOPTS, 1}, {IPPROTO_IP, IP_RETOPTS, 1}, {IPPROTO_IP, IP_RECVORIGDSTADDR, 1},
+    {IPPROTO_IP, IP_CHECKSUM, 1}, {IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1}, {IPPROTO_IP, IP_RECVERR, 1},
+    {IPPROTO_UDP, UDP_SEGMENT, 700}, {IPPROTO_UDP, UDP_GRO, 1}, {IPPROTO_UDP, UDP_CORK, 1},
+}, v6[] = {
+    {SOL_SOCKET, SO_TIMESTAMPNS, 1}, {SOL_SOCKET, SO_TIMESTAMPING, 24},
+    {IPPROTO_IPV6, IPV6_MTU_DISCOVER, 2}, {IPPROTO_IPV6, IPV6_RECVERR, 1}, {IPPROTO_IPV6, IPV6_RECVHOPLIMIT, 1}, {IPPROTO_IPV6, IPV6_RECVRTHDR, 1},
+    {IPPROTO_IPV6, IPV6_RECVHOPOPTS, 1}, {IPPROTO_IPV6, IPV6_RECVDSTOPTS, 1}, {IPPROTO_IPV6, IPV6_RECVPATHMTU, 1},
+    {IPPROTO_IPV6, IPV6_2292HOPLIMIT, 1}, {IPPROTO_IPV6, IPV6_FLOWINFO, 1}, {IPPROTO_IPV6, IPV6_FLOWINFO_SEND, 1}, {IPPROTO_IPV6, IPV6_AUTOFLOWLABEL, 0},
+    {IPPROTO_IPV6, IPV6_DONTFRAG, 1}, {IPPROTO_IPV6, IPV6_RECVFRAGSIZE, 1}, {IPPROTO_IPV6, IPV6_RECVORIGDSTADDR, 1}, {IPPROTO_IPV6, IPV6_FREEBIND, 1},
+    {IPPROTO_IPV6, IPV6_MINHOPCOUNT, 2}, {IPPROTO_IPV6, IPV6_MULTICAST_ALL, 0}, {IPPROTO_IPV6, IPV6_ADDR_PREFERENCES, IPV6_PREFER_SRC_TMP | IPV6_PREFER_SRC_HOME},
+    {IPPROTO_UDP, UDP_NO_CHECK6_TX, 1}, {IPPROTO_UDP, UDP_NO_CHECK6_RX, 1},
+};
+enum { V4 = sizeof v4 / sizeof *v4, V6 = sizeof v6 / sizeof *v6 };
+
+static int chosen(bool set) {
+    static int fds[2];
+    for (int i = 0; set && i < 2; i++) {
+        socklen_t length;
+        struct sockaddr_storage any = on_loop(i ? AF_INET6 : AF_INET, 0, &length);
+        fds[i] = MUST(socket(i ? AF_INET6 : AF_INET, SOCK_DGRAM, 0));
+        MUST(bind(fds[i], (struct sockaddr *)&any, length));
+        any = on_loop(i ? AF_INET6 : AF_INET, port_of(fds[i], false), &length);
+        /* It has something to itself that it has not read. */
+        CHECK(sendto(fds[i], "to itself", 9, 0, (struct sockaddr *)&any, length) == 9, "the test itself");
+    }
+    for (int i = 0; i < V4 + V6; i++) {
+        int fd = fds[i >= V4], level = i < V4 ? v4[i].level : v6[i - V4].level, name = i < V4 ? v4[i].name : v6[i - V4].name;
+        int value = i < V4 ? v4[i].value : v6[i - V4].value;
+        if (set) CHECK(setsockopt(fd, level, name, &value, sizeof value) == 0, "option %d of level %d can't be set", name, level);
+        CHECK(option(fd, level, name) == value, "option %d of level %d is %d", name, level, option(fd, level, name));
+    }
+    char room[16];
+    for (int i = 0; !set && i < 2; i++)
+        CHECK(recv(fds[i], room, sizeof room, MSG_DONTWAIT) == 9, "what was sent before is lost");
+    return 0;
+}
 
 int main(void) {
     int fd = MUST(socket(AF_INET, SOCK_DGRAM, 0)), member = MUST(socket(AF_INET, SOCK_DGRAM, 0)), six = MUST(socket(AF_INET6, SOCK_DGRAM, 0));
@@ -22,7 +65,9 @@ int main(void) {
     int size = option(fd, SOL_SOCKET, SO_RCVBUF);
     struct sockaddr_in to = {AF_INET, htons((uint16_t)port_of(fd, false)), {inet_addr("127.0.0.9")}, {0}};
     CHECK(sendto(member, "queued", 6, 0, (struct sockaddr *)&to, sizeof to) == 6, "the test itself");
+    chosen(true);
     ready();
+    chosen(false);
     CHECK(option(fd, SOL_SOCKET, SO_BROADCAST) == 1 && option(member, SOL_SOCKET, SO_BROADCAST) == 0, "broadcast");
     CHECK(option(fd, SOL_SOCKET, SO_RCVBUF) == size && option(fd, IPPROTO_IP, IP_TOS) == 8, "buffer %d", option(fd, SOL_SOCKET, SO_RCVBUF));
     CHECK(option(six, IPPROTO_IPV6, IPV6_RECVPKTINFO) == 1, "IPv6 options");

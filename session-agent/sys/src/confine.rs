@@ -76,6 +76,14 @@ const USUAL: [libc::c_long; 17] = [
     libc::SYS_rt_sigreturn,
 ];
 
+/// Options of sockets that younger headers name so.
+const SO_ATTACH_BPF: u32 = 50;
+const SO_ATTACH_REUSEPORT_CBPF: u32 = 51;
+const SO_ATTACH_REUSEPORT_EBPF: u32 = 52;
+const TCP_ULP: u32 = 31;
+const TCP_MD5SIG_EXT: u32 = 32;
+const TCP_AO_ADD_KEY: u32 = 38;
+
 const fn op(code: u16, jt: u8, jf: u8, k: u32) -> libc::sock_filter {
     libc::sock_filter { code, jt, jf, k }
 }
@@ -143,6 +151,24 @@ pub fn filter(pass: Option<u64>) -> Vec<libc::sock_filter> {
         op(LOAD, 0, 0, low(2)),
         op(EQUAL, 0, 1, libc::IPPROTO_MPTCP as u32),
         op(RETURN, 0, 0, error(libc::EPROTONOSUPPORT)),
+        op(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW),
+        // Options of sockets that can't be read back, and that change who gets a packet or what is in it: BPF for the
+        // sockets of a port, signatures, the kernel's TLS. Kernels are built without them, too.
+        op(EQUAL, 0, 15, libc::SYS_setsockopt as u32),
+        op(LOAD, 0, 0, low(1)),
+        op(EQUAL, 0, 4, libc::SOL_SOCKET as u32),
+        op(LOAD, 0, 0, low(2)),
+        op(EQUAL, 9, 0, SO_ATTACH_BPF),
+        op(EQUAL, 8, 0, SO_ATTACH_REUSEPORT_CBPF),
+        op(EQUAL, 7, 8, SO_ATTACH_REUSEPORT_EBPF),
+        op(EQUAL, 0, 7, libc::IPPROTO_TCP as u32),
+        op(LOAD, 0, 0, low(2)),
+        op(EQUAL, 4, 0, libc::TCP_MD5SIG as u32),
+        op(EQUAL, 3, 0, TCP_MD5SIG_EXT),
+        op(EQUAL, 2, 0, TCP_AO_ADD_KEY),
+        op(EQUAL, 1, 0, TCP_ULP),
+        op(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW),
+        op(RETURN, 0, 0, error(libc::ENOPROTOOPT)),
         op(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW),
         // Directory notification can't be read back; a kernel may be built without it.
         op(EQUAL, 0, 4, libc::SYS_fcntl as u32),
@@ -321,6 +347,25 @@ mod tests {
         let notify = [3, libc::F_NOTIFY as u64, 0, 0, 0, 0];
         assert_eq!(verdict(libc::SYS_fcntl, notify), error(libc::EINVAL));
         assert_eq!(verdict(libc::SYS_fcntl, [3, 1, 0, 0, 0, 0]), libc::SECCOMP_RET_ALLOW);
+    }
+
+    #[test]
+    fn options_that_can_not_be_read_back_are_unknown() {
+        let option =
+            |level: i32, name: u32| verdict(libc::SYS_setsockopt, [3, level as u64, name.into(), 0, 4, 0]);
+        let unknown = error(libc::ENOPROTOOPT);
+        for name in [SO_ATTACH_BPF, SO_ATTACH_REUSEPORT_CBPF, SO_ATTACH_REUSEPORT_EBPF] {
+            assert_eq!(option(libc::SOL_SOCKET, name), unknown);
+            assert_eq!(option(libc::IPPROTO_IPV6, name), libc::SECCOMP_RET_ALLOW);
+        }
+        for name in [libc::TCP_MD5SIG as u32, TCP_MD5SIG_EXT, TCP_AO_ADD_KEY, TCP_ULP] {
+            assert_eq!(option(libc::IPPROTO_TCP, name), unknown);
+            assert_eq!(option(libc::SOL_SOCKET, name), libc::SECCOMP_RET_ALLOW);
+        }
+        for name in [libc::SO_ATTACH_FILTER, libc::SO_REUSEADDR, libc::SO_MARK] {
+            assert_eq!(option(libc::SOL_SOCKET, name as u32), libc::SECCOMP_RET_ALLOW);
+        }
+        assert_eq!(option(libc::IPPROTO_TCP, libc::TCP_NODELAY as u32), libc::SECCOMP_RET_ALLOW);
     }
 
     #[test]

@@ -28,6 +28,7 @@ use super::message_queue;
 use super::namespace_content::Inside;
 use super::open_file::{FileId, Kind, Look, Stop};
 use super::regular;
+use super::socket_options;
 use super::tcp_waiting;
 use super::unix::is_unix;
 use super::unix_queue;
@@ -293,6 +294,11 @@ pub fn restore(
             for held in &file.locks {
                 held.set(true, slot, at.batch(32)?);
             }
+        }
+    }
+    for (id, file) in files() {
+        if let Some(filter) = file.kind.filter() {
+            socket_options::set_filter(filter, at.slot(id), &mut at)?;
         }
     }
     at.flush()?;

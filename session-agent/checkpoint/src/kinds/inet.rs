@@ -1,4 +1,5 @@
-//! What sockets of the network have in common: addresses and options. TCP is in `tcp`, UDP in `udp`.
+//! What sockets of the network have in common: addresses, and who else may have them. TCP is in
+//! `tcp`, UDP in `udp`, options are in `inet_options`.
 //!
 //! Refused: sockets of other protocols (raw ones, ICMP), and addresses that are not in every pod.
 
@@ -13,7 +14,6 @@ use super::build::Build;
 use super::gather::{Capture, Known};
 use super::netlink::domain;
 use super::open_file::{FileId, Look, OpenFileKind, Stop};
-use super::socket_options::SocketOption;
 use crate::error::Error;
 
 /// A socket of the network that is neither TCP nor UDP: none is carried.
@@ -164,74 +164,6 @@ pub(super) fn own_address(look: &Look) -> Result<Option<Address>, Stop> {
 /// With whom a socket is connected.
 pub(super) fn peer_address(look: &Look) -> Option<Address> {
     Address::of(&socket::peer_name(look.file.as_fd()).ok()?)
-}
-
-const SO_BUF_LOCK: i32 = 72;
-
-/// Options that any socket of the network may have, with the length of their values.
-const OPTIONS: [(i32, i32, usize); 38] = [
-    (libc::SOL_SOCKET, libc::SO_KEEPALIVE, 4),
-    (libc::SOL_SOCKET, libc::SO_BROADCAST, 4),
-    (libc::SOL_SOCKET, libc::SO_OOBINLINE, 4),
-    (libc::SOL_SOCKET, libc::SO_DONTROUTE, 4),
-    (libc::SOL_SOCKET, libc::SO_TIMESTAMP, 4),
-    (libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 4),
-    (libc::SOL_SOCKET, libc::SO_RCVLOWAT, 4),
-    (libc::SOL_SOCKET, libc::SO_LINGER, 8),
-    (libc::SOL_SOCKET, libc::SO_RCVTIMEO, 16),
-    (libc::SOL_SOCKET, libc::SO_SNDTIMEO, 16),
-    (libc::IPPROTO_IP, libc::IP_TOS, 4),
-    // It follows the type of service unless set later.
-    (libc::SOL_SOCKET, libc::SO_PRIORITY, 4),
-    (libc::IPPROTO_IP, libc::IP_TTL, 4),
-    (libc::IPPROTO_IP, libc::IP_RECVTOS, 4),
-    (libc::IPPROTO_IP, libc::IP_RECVTTL, 4),
-    (libc::IPPROTO_IP, libc::IP_RECVERR, 4),
-    (libc::IPPROTO_IP, libc::IP_PKTINFO, 4),
-    (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, 4),
-    (libc::IPPROTO_IP, libc::IP_MULTICAST_TTL, 4),
-    (libc::IPPROTO_IP, libc::IP_MULTICAST_LOOP, 4),
-    (libc::IPPROTO_IP, libc::IP_MULTICAST_IF, 4),
-    (libc::IPPROTO_IPV6, libc::IPV6_UNICAST_HOPS, 4),
-    (libc::IPPROTO_IPV6, libc::IPV6_MULTICAST_HOPS, 4),
-    (libc::IPPROTO_IPV6, libc::IPV6_MULTICAST_LOOP, 4),
-    (libc::IPPROTO_IPV6, libc::IPV6_MULTICAST_IF, 4),
-    (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 4),
-    (libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS, 4),
-    (libc::IPPROTO_IPV6, libc::IPV6_TCLASS, 4),
-    (libc::IPPROTO_TCP, libc::TCP_NODELAY, 4),
-    (libc::IPPROTO_TCP, libc::TCP_CORK, 4),
-    (libc::IPPROTO_TCP, libc::TCP_KEEPIDLE, 4),
-    (libc::IPPROTO_TCP, libc::TCP_KEEPINTVL, 4),
-    (libc::IPPROTO_TCP, libc::TCP_KEEPCNT, 4),
-    (libc::IPPROTO_TCP, libc::TCP_SYNCNT, 4),
-    (libc::IPPROTO_TCP, libc::TCP_LINGER2, 4),
-    (libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, 4),
-    (libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT, 4),
-    (libc::IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT, 4),
-];
-
-/// All options of a socket that can be asked for and set again. Those that it has not are left out.
-pub(super) fn options(look: &Look) -> Vec<SocketOption> {
-    let fd = look.file.as_fd();
-    let ask = |level, name, length| {
-        let value = socket::option_bytes(fd, level, name, length).ok()?;
-        Some(SocketOption { level, name, value })
-    };
-    let mut options: Vec<_> =
-        OPTIONS.iter().filter_map(|&(level, name, length)| ask(level, name, length)).collect();
-    // Sizes that the program did not choose are the kernel's to choose again.
-    let chosen = socket::option(fd, libc::SOL_SOCKET, SO_BUF_LOCK).unwrap_or(3);
-    for (bit, name) in [(1, libc::SO_SNDBUF), (2, libc::SO_RCVBUF)] {
-        if chosen & bit != 0 {
-            options.extend(ask(libc::SOL_SOCKET, name, 4));
-        }
-    }
-    if let Some(mut congestion) = ask(libc::IPPROTO_TCP, libc::TCP_CONGESTION, 16) {
-        congestion.value.truncate(congestion.value.iter().position(|&b| b == 0).unwrap_or(16));
-        options.push(congestion);
-    }
-    options
 }
 
 /// What decides who else may be bound to the same address; needed before bind(2).

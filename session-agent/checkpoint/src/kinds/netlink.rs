@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::build::Build;
 use super::gather::{Capture, Known};
 use super::open_file::{FileId, Look, OpenFileKind, Stop};
-use super::socket_options::{self, SocketOption};
+use super::socket_options::{self, Filter, SocketOption};
 use crate::error::Error;
 
 /// A netlink socket.
@@ -30,7 +30,7 @@ pub struct State {
     /// Options.
     pub options: Vec<SocketOption>,
     /// A packet filter.
-    pub filter: Option<Vec<u8>>,
+    pub filter: Option<Filter>,
 }
 
 const PROTOCOLS: [i32; 8] = [
@@ -64,6 +64,7 @@ impl OpenFileKind for State {
 
     fn check(look: &Look, _known: &Known<'_>) -> Result<(), Stop> {
         protocol(look)?;
+        socket_options::filter(look)?;
         unread(look)
     }
 
@@ -79,7 +80,7 @@ impl OpenFileKind for State {
         let address = word(4).zip(word(8)).filter(|(port, _)| *port != 0);
         let groups = socket::option_bytes(fd, libc::SOL_NETLINK, LIST_MEMBERSHIPS, 64).unwrap_or_default();
         let options = socket_options::read(look, &OPTIONS);
-        Ok(Self { kind, protocol, address, groups, options, filter: socket_options::filter(look) })
+        Ok(Self { kind, protocol, address, groups, options, filter: socket_options::filter(look)? })
     }
 
     fn make(&self, id: FileId, at: &mut Build<'_>) -> Result<(), Error> {

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::build::Build;
 use super::gather::{Capture, Known};
+use super::socket_options::Filter;
 use crate::error::Error;
 
 /// An open file of the image: its index in `Descriptors::files`.
@@ -215,6 +216,18 @@ kinds! {
     Terminal => super::terminal::State,
     /// A device node.
     Device => super::device::State,
+}
+
+impl Kind {
+    /// The packet filter of a socket, which must not see what is sent while sockets are made.
+    pub(super) fn filter(&self) -> Option<&Filter> {
+        match self {
+            Self::Unix(socket) => socket.filter.as_ref(),
+            Self::Tcp(socket) => socket.filter.as_ref(),
+            Self::Udp(socket) => socket.filter.as_ref(),
+            _ => None,
+        }
+    }
 }
 
 fn unknown(look: &Look) -> Stop {

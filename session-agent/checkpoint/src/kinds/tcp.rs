@@ -6,8 +6,9 @@
 //!
 //! Those that wait to be accepted and have sent something are in `tcp_waiting`.
 //!
-//! Refused: a connection with a program outside the session; and, for a moment only, urgent data that is under way
-//! or, before Linux 6.9, lies behind other data.
+//! Refused: a connection with a program outside the session; another protocol on top of TCP; and, for a moment only,
+//! urgent data that is under way or, before Linux 6.9, lies behind other data, and who waits at a listener with a packet
+//! filter.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -22,9 +23,9 @@ use super::build::Build;
 use super::gather::{Capture, Known};
 use super::inet::{self, Address, Sharing};
 use super::open_file::{FileId, Look, OpenFileKind, Stop};
-use super::socket_options::SocketOption;
+use super::socket_options::{self, Filter, SocketOption};
 use super::unix::SO_PEEK_OFF;
-use super::{paths, tcp_build, tcp_waiting};
+use super::{inet_options, paths, tcp_build, tcp_waiting};
 use crate::error::{Error, TRY_AGAIN};
 
 /// A TCP socket.
@@ -48,6 +49,8 @@ pub struct State {
     pub reads_no_more: bool,
     /// Options.
     pub options: Vec<SocketOption>,
+    /// A packet filter.
+    pub filter: Option<Filter>,
 }
 
 /// The place of urgent data (MSG_OOB).
@@ -190,8 +193,9 @@ impl OpenFileKind for State {
 
     fn check(look: &Look, known: &Known<'_>) -> Result<(), Stop> {
         inet::own_address(look)?;
+        inet_options::check_protocol_on_top(look)?;
         let info = Info::of(look.file.as_fd()).map_err(|e| Error::system("looking at a TCP socket", e))?;
-        link(look, known, &info).map(drop)
+        filter(look, &link(look, known, &info)?).map(drop)
     }
 
     fn capture(look: &Look, at: &mut Capture<'_>) -> Result<Self, Stop> {
@@ -200,6 +204,9 @@ impl OpenFileKind for State {
         let domain = socket::option(look.file.as_fd(), libc::SOL_SOCKET, libc::SO_DOMAIN).map_err(failed)?;
         let info = Info::of(look.file.as_fd()).map_err(failed)?;
         let link = link(look, known, &info)?;
+        inet_options::check_protocol_on_top(look)?;
+        let filter = filter(look, &link)?;
+        let connected = !matches!(link, Link::None | Link::Listening { .. });
         let (queue, urgent) = match &link {
             Link::Connected { with: With::Socket(other), .. } => {
                 let other = known.look(*other);
@@ -225,7 +232,8 @@ impl OpenFileKind for State {
             urgent,
             sends_no_more: info.has_ended(),
             reads_no_more,
-            options: inet::options(look),
+            options: inet_options::options(look, connected),
+            filter,
         })
     }
 
@@ -340,6 +348,18 @@ fn with(own: Address, peer: Address, known: &Known<'_>) -> Result<With, Stop> {
             format!("it is connected with {peer}, which is outside the session"),
             "Close the connection in the program, then try again.",
         )),
+    }
+}
+
+/// Its packet filter. A listener's is inherited, which those who connect again come too early for.
+fn filter(look: &Look, link: &Link) -> Result<Option<Filter>, Stop> {
+    let filter = socket_options::filter(look)?;
+    match link {
+        Link::Listening { waiting, .. } if filter.is_some() && !waiting.is_empty() => Err(Stop::cannot(
+            "it has a packet filter, and connections wait at it that are not accepted yet",
+            TRY_AGAIN,
+        )),
+        _ => Ok(filter),
     }
 }
 

@@ -3,7 +3,8 @@
 //! The datagrams are looked at with SO_PEEK_OFF and sent once more: by the socket that has the sender's address,
 //! or by one that gets it for the moment. Groups that a socket joined can't be listed; each that the pod's
 //! network has is asked for. That nobody was where a connected socket sent to, which the program has not been told, is
-//! brought about once more. Refused: addresses of this machine; and, for a moment only, other errors.
+//! brought about once more. Refused: addresses of this machine; at the target, more datagrams than fit there;
+//! and, for a moment only, other errors, and a datagram that is held back (UDP_CORK, MSG_MORE).
 
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -15,9 +16,11 @@ use serde::{Deserialize, Serialize};
 use super::build::{Build, place};
 use super::gather::{Capture, Known};
 use super::inet::{self, Address, Sharing, set_integer};
+use super::inet_options;
 use super::open_file::{FileId, Kind, Look, OpenFileKind, Stop};
-use super::socket_options::{self, SocketOption};
+use super::socket_options::{self, Filter, SocketOption};
 use super::tcp_build::connect_to_name_of;
+use super::udp_queue::Queue;
 use super::unix::SO_PEEK_OFF;
 use crate::error::{Error, TRY_AGAIN};
 
@@ -40,6 +43,8 @@ pub struct State {
     pub groups: Vec<IpAddr>,
     /// Options.
     pub options: Vec<SocketOption>,
+    /// A packet filter.
+    pub filter: Option<Filter>,
 }
 
 /// A datagram.
@@ -67,6 +72,11 @@ impl OpenFileKind for State {
 
     fn check(look: &Look, _known: &Known<'_>) -> Result<(), Stop> {
         inet::own_address(look)?;
+        socket_options::filter(look)?;
+        // Without the cork, what it sends is on its way for a moment only.
+        if socket::option(look.file.as_fd(), libc::IPPROTO_UDP, libc::UDP_CORK).is_ok_and(|cork| cork != 0) {
+            nothing_held_back(look)?;
+        }
         refused(look).and(peer(look)).map(drop)
     }
 
@@ -75,6 +85,7 @@ impl OpenFileKind for State {
         let fd = look.file.as_fd();
         let domain = socket::option(fd, libc::SOL_SOCKET, libc::SO_DOMAIN).map_err(failed)?;
         let refused = refused(look)?;
+        nothing_held_back(look)?;
         let pod = at.known.pod.init();
         let known = roam_sys::multicast::groups_of(pod).map_err(failed)?;
         let joined = |group: &IpAddr| roam_sys::multicast::has_joined(fd, *group);
@@ -87,7 +98,8 @@ impl OpenFileKind for State {
             queue: if refused { Vec::new() } else { queue(fd, domain).map_err(failed)? },
             refused,
             groups: known.into_iter().filter(joined).collect(),
-            options: inet::options(look),
+            options: inet_options::options(look, false),
+            filter: socket_options::filter(look)?,
         })
     }
 
@@ -97,7 +109,8 @@ impl OpenFileKind for State {
         }
         let slot = at.slot(id);
         new(self.domain, self.sharing, self.own, slot, at.batch(64)?);
-        socket_options::set(&self.options, slot, at)?;
+        let early: Vec<_> = self.options.iter().filter(|o| !inet_options::is_late(o)).cloned().collect();
+        socket_options::set(&early, slot, at)?;
         for group in &self.groups {
             // struct group_req: interface 1 is the loop, as in every network namespace.
             let address = Address(SocketAddr::new(*group, 0)).bytes();
@@ -123,6 +136,7 @@ impl OpenFileKind for State {
         };
         // Of several that share an address, the one that is bound to the device is preferred.
         bind_to(slot, LOOP, at)?;
+        let mut queue = Queue::of(slot, at)?;
         for datagram in &self.queue {
             let asked = datagram.to.filter(|to| !to.0.ip().is_multicast()).unwrap_or(own);
             let mut to = match asked.0.ip().is_unspecified() {
@@ -146,21 +160,9 @@ impl OpenFileKind for State {
                     sender
                 }
             };
-            let mut batch = Batch::new();
-            let (data, name) = (batch.data(&datagram.bytes), to.bytes());
-            let length = name.len();
-            let name = batch.data(&name);
-            let args = [
-                sender.into(),
-                data.into(),
-                datagram.bytes.len().into(),
-                0u32.into(),
-                name.into(),
-                length.into(),
-            ];
-            batch.must("sending what was not read", libc::SYS_sendto, &args);
-            at.run(None, &batch)?;
+            queue.send(sender, datagram, to, at)?;
         }
+        queue.done(at)?;
         bind_to(slot, b"\0", at)
     }
 
@@ -172,12 +174,24 @@ impl OpenFileKind for State {
             }
             peer.give("connecting a UDP socket", libc::SYS_connect, slot, at.batch(64)?);
         }
-        Ok(())
+        let late: Vec<_> = self.options.iter().filter(|o| inet_options::is_late(o)).cloned().collect();
+        socket_options::set(&late, slot, at)
     }
 }
 
 fn damaged(what: &str) -> Error {
     Error::Image(format!("a UDP socket is damaged: {what}"))
+}
+
+/// With UDP_CORK or MSG_MORE it keeps what is to become one datagram, which nobody else can see.
+fn nothing_held_back(look: &Look) -> Result<(), Stop> {
+    let unsent = socket::unsent(look.file.as_fd());
+    match unsent.map_err(|e| Error::system("looking at a UDP socket", e))? {
+        0 => Ok(()),
+        _ => {
+            Err(Stop::cannot("it holds back a datagram that is not complete (UDP_CORK, MSG_MORE)", TRY_AGAIN))
+        }
+    }
 }
 
 /// Whether nobody was where it sent to. Inside a pod there is no other error that comes later, unless the socket keeps

@@ -21,6 +21,7 @@ use super::kernel_name;
 use super::memory::in_root;
 use super::namespaces::Id;
 use super::open_file::{FileId, Look, OpenFileKind, Stop};
+use super::socket_options::{self, Filter};
 use super::unix_waiting::{self, Waiter};
 use super::{paths, unix_build};
 use crate::error::{Error, TRY_AGAIN};
@@ -44,6 +45,8 @@ pub struct State {
     pub credentials: Option<i32>,
     /// Options of SOL_SOCKET.
     pub options: Vec<(i32, Vec<u8>)>,
+    /// A packet filter.
+    pub filter: Option<Filter>,
 }
 
 /// What a socket is bound to.
@@ -95,17 +98,31 @@ pub struct Message {
     pub from: Vec<u8>,
 }
 
-/// SO_PASSPIDFD, SO_PEEK_OFF: younger than some headers.
+// Younger than some headers.
 const SO_PASSPIDFD: i32 = 76;
+const SO_INQ: i32 = 84;
+const SO_TIMESTAMP_NEW: i32 = 63;
+const SO_TIMESTAMPNS_NEW: i32 = 64;
+/// Without it no descriptors are received, so that it is put back last.
+pub(super) const SO_PASSRIGHTS: i32 = 83;
 /// The option that a peek changes, put back last.
 pub(super) const SO_PEEK_OFF: i32 = 42;
 /// Kept options, with their lengths and what a new socket has.
-pub(super) const OPTIONS: [(i32, usize, i64); 9] = [
+pub(super) const OPTIONS: [(i32, usize, i64); 18] = [
     (libc::SO_SNDBUF, 4, -1),
     (libc::SO_RCVBUF, 4, -1),
     (libc::SO_PASSCRED, 4, 0),
     (libc::SO_PASSSEC, 4, 0),
     (SO_PASSPIDFD, 4, 0),
+    (SO_PASSRIGHTS, 4, 1),
+    (SO_INQ, 4, 0),
+    (libc::SO_RCVLOWAT, 4, 1),
+    (libc::SO_OOBINLINE, 4, 0),
+    (libc::SO_TIMESTAMP, 4, 0),
+    (libc::SO_TIMESTAMPNS, 4, 0),
+    (libc::SO_TIMESTAMPING, 4, 0),
+    (SO_TIMESTAMP_NEW, 4, 0),
+    (SO_TIMESTAMPNS_NEW, 4, 0),
     (SO_PEEK_OFF, 4, -1),
     (libc::SO_LINGER, 8, 0),
     (libc::SO_RCVTIMEO, 16, 0),
@@ -127,6 +144,7 @@ impl OpenFileKind for State {
     fn check(look: &Look, known: &Known<'_>) -> Result<(), Stop> {
         let diag = diag(look, known)?;
         name(look, &diag, known)?;
+        socket_options::filter(look)?;
         known.net_of(look)?;
         no_urgent_data(look)?;
         // The other side may be in flight somewhere, which only a capture can see.
@@ -172,7 +190,17 @@ impl OpenFileKind for State {
         let name = name(look, &diag, known)?;
         let queue = at.queues.remove(&me).unwrap_or_default();
         let net = known.net_of(look)?;
-        Ok(Self { kind, net, name, link, queue, shutdown: diag.shutdown, credentials, options })
+        Ok(Self {
+            kind,
+            net,
+            name,
+            link,
+            queue,
+            shutdown: diag.shutdown,
+            credentials,
+            options,
+            filter: socket_options::filter(look)?,
+        })
     }
 
     fn make(&self, id: FileId, at: &mut Build<'_>) -> Result<(), Error> {

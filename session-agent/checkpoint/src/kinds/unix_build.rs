@@ -14,7 +14,7 @@ use roam_sys::batch::{Arg, Batch};
 use super::build::{Build, PIECE, WayInto, place};
 use super::namespaces::Id;
 use super::open_file::{FileId, Kind};
-use super::unix::{Link, Message, Name, SO_PEEK_OFF, State, path_of};
+use super::unix::{Link, Message, Name, SO_PASSRIGHTS, SO_PEEK_OFF, State, path_of};
 use super::unix_waiting::Waiter;
 use crate::error::Error;
 use crate::pod::Pod;
@@ -300,9 +300,12 @@ fn outside(path: &[u8], pod: &dyn Pod) -> Result<PathBuf, Error> {
     Ok(pod.root().join(relative))
 }
 
+/// Options that would change what is put into its queue, or where that is looked at.
+const LATE: [i32; 2] = [SO_PEEK_OFF, SO_PASSRIGHTS];
+
 fn set_options(state: &State, slot: i32, at: &mut Build<'_>) -> Result<(), Error> {
     for (option, value) in &state.options {
-        if *option != SO_PEEK_OFF {
+        if !LATE.contains(option) {
             set_option(*option, value, slot, at)?;
         }
     }
@@ -544,7 +547,7 @@ pub(super) fn finish(state: &State, id: FileId, at: &mut Build<'_>) -> Result<()
     if let Some(how) = how.filter(|_| !matches!(state.link, Link::Gone { .. })) {
         at.batch(0)?.may("shutting a socket down", libc::SYS_shutdown, &[slot.into(), how.into()]);
     }
-    if let Some((option, value)) = state.options.iter().find(|(o, _)| *o == SO_PEEK_OFF) {
+    for (option, value) in state.options.iter().filter(|(option, _)| LATE.contains(option)) {
         set_option(*option, value, slot, at)?;
     }
     Ok(())

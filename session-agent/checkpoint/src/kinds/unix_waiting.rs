@@ -27,7 +27,7 @@ use super::gather::Known;
 use super::helper::Helper;
 use super::open_file::{FileId, Look, OpenFileKind, Stop};
 use super::unix::{self, Message, OPTIONS, SO_PEEK_OFF};
-use super::{epoll, epoll_entries, filters, unix_queue};
+use super::{epoll, epoll_entries, filters, socket_options, unix_queue};
 use crate::error::{Error, TRY_AGAIN};
 
 /// What a connection may have in flight, in bytes of the kernel's own count.
@@ -127,6 +127,9 @@ fn plan(look: &Look, diag: &UnixSocket, known: &Known<'_>) -> Result<Option<Vec<
         }
         if socket.outgoing > MOST {
             return cannot("that is much");
+        }
+        if socket_options::filter(&file)?.is_some() {
+            return cannot("it has a packet filter");
         }
         if named || socket.shutdown & 1 != 0 || file.info.flags & libc::O_ASYNC != 0 {
             return cannot("it has a name, reads no more or has signals sent");
