@@ -58,6 +58,13 @@ pub fn cases(lab: &LabGuard) -> Vec<(&'static str, Result<()>)> {
         });
         results.push((name, result));
     }
+    for (name, there, named) in FOLDERS {
+        results.push((name, no_folder(lab, name, there, named)));
+    }
+    for (name, opened, here, there, says) in WRITTEN {
+        results.push((name, written(lab, name, opened, (here, there), says)));
+    }
+    results.push(("changed-asleep", changed_asleep(lab)));
     let lock_taken = with_lock_taken(lab, "lock-taken", |file| {
         let script = format!("exec 9>{file}; flock 9; echo has it; exec sleep 1000");
         refused(lab, "lock-taken", &["sh", "-c", &script], file)
@@ -67,6 +74,82 @@ pub fn cases(lab: &LabGuard) -> Vec<(&'static str, Result<()>)> {
         results.push((name, with_lock_taken(lab, name, |file| undone(lab, name, program, file))));
     }
     results
+}
+
+/// What laptop has where a program of desk stands: a name, how that comes to be (as root there), what the refusal says.
+const FOLDERS: [(&str, &str, &str); 2] = [
+    (
+        "no-current-folder",
+        "true",
+        "its current directory: the folder /srv/no-current-folder can't be entered",
+    ),
+    (
+        "closed-folder",
+        "install -d -m 700",
+        "its current directory: the folder /srv/closed-folder can't be entered",
+    ),
+];
+
+/// A program that stands in a folder that is its own machine's only: elsewhere it would write and delete in another.
+fn no_folder(lab: &LabGuard, name: &str, there: &str, named: &str) -> Result<()> {
+    as_root(lab, "desk", &format!("install -d -m 777 /srv/{name}"))?;
+    as_root(lab, "laptop", &format!("{there} /srv/{name}"))?;
+    let script = format!("cd /srv/{name} && exec sleep 1000");
+    refused(lab, name, &["sh", "-c", &script], named)
+}
+
+/// Files of one name on both machines into which a program writes: a name, how it opens that, what it contains at desk and
+/// at laptop, what the refusal says.
+const WRITTEN: [(&str, &str, &str, &str, &str); 4] = [
+    ("older-copy", "<>", "the newer", "the older", "descriptor 9: /srv/older-copy, into which it writes"),
+    ("shorter-copy", ">>", "the longer", "the", "descriptor 9: /srv/shorter-copy, into which it writes"),
+    ("no-copy", ">>", "some", "", "descriptor 9: /srv/no-copy does not exist"),
+    ("no-read-file", "<", "some", "", "descriptor 9: /srv/no-read-file does not exist"),
+];
+
+/// A program with an open file that is another one at the target, or is not there: nothing is written there.
+fn written(lab: &LabGuard, name: &str, opened: &str, (here, there): (&str, &str), says: &str) -> Result<()> {
+    let file = format!("/srv/{name}");
+    as_root(lab, "desk", &format!("printf '{here}' >{file} && chmod 666 {file}"))?;
+    if !there.is_empty() {
+        as_root(lab, "laptop", &format!("printf '{there}' >{file} && chmod 666 {file}"))?;
+    }
+    let script = format!("exec 9{opened}{file}; exec sleep 1000");
+    refused(lab, name, &["sh", "-c", &script], says)?;
+    if there.is_empty() {
+        return as_root(lab, "laptop", &format!("! test -e {file}"));
+    }
+    as_root(lab, "laptop", &format!("test \"$(cat {file})\" = '{there}'"))
+}
+
+/// Files into which a sleeping session writes: a log may grow meanwhile, another may not change; it wakes when that is as
+/// it was, and writes where it was.
+fn changed_asleep(lab: &LabGuard) -> Result<()> {
+    let (file, log) = ("/srv/changed-asleep", "/srv/log-asleep");
+    as_root(lab, "desk", &format!("printf begun >{file}; printf a >{log}; chmod 666 {file} {log}"))?;
+    let script = format!(
+        "exec 9<>{file} 8>>{log}; printf BE >&9; until test -e /tmp/go; do sleep 0.1; done; \
+                          printf G >&9; printf c >&8; touch /tmp/done; exec sleep 1000"
+    );
+    let name = "changed-asleep";
+    roam(lab, &["run", "--no-screen", "--name", name, "--", "sh", "-c", &script])?;
+    let begun = format!("until test \"$(cat {file})\" = BEgun; do sleep 0.05; done");
+    as_root(lab, "desk", &begun)?;
+    roam(lab, &["park", name])?;
+    as_root(lab, "desk", &format!("printf b >>{log}; cp {file} /root/kept; printf other >{file}"))?;
+    let mut resume = lab.on("desk", &["roam", "resume", name])?;
+    let ended = wait::output(&mut resume, Limit::seconds(STEP))?;
+    let said = String::from_utf8_lossy(&ended.stderr);
+    ensure!(ended.status.code() == Some(3), "not refused ({}): {}", ended.status, said.trim());
+    ensure!(said.contains(&format!("descriptor 9: {file}, into which it writes")), "{}", said.trim());
+    as_root(lab, "desk", &format!("test \"$(cat {file})\" = other && cat /root/kept >{file}"))?;
+    roam(lab, &["resume", name])?;
+    roam(
+        lab,
+        &["exec", name, "--", "sh", "-c", "touch /tmp/go; until test -e /tmp/done; do sleep 0.05; done"],
+    )?;
+    as_root(lab, "desk", &format!("test \"$(cat {file} {log})\" = BEGunabc"))?;
+    roam(lab, &["stop", name]).map(drop)
 }
 
 /// Programs of which a capture must take something to see it: they have it all again when the move is undone after that.

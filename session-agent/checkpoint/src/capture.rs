@@ -125,8 +125,8 @@ fn look(pod: &dyn Pod, externals: &dyn Externals) -> Result<Vec<Refusal>, Error>
             );
         }
         // One that ends has no root any more.
-        if let Ok(None) = folders::of(host, pod) {
-            refuse(folders::NO_PATH.0, folders::NO_PATH.1);
+        if let Ok(Err((reason, remedy))) = folders::of(host, pod) {
+            refuse(reason, remedy);
         }
         let node = Node { pid, ppid: 1, pgid: 0, sid: 0, exit_signal: stat.exit_signal, ended: None, level };
         // One that ends meanwhile is no reason to refuse.
@@ -191,7 +191,7 @@ fn refusal(process: &FrozenProcess, (reason, remedy): (&str, &str)) -> Refusal {
 fn folders_of(process: &FrozenProcess, pod: &dyn Pod) -> Result<Folders, Error> {
     folders::of(process.host, pod)
         .map_err(|e| Error::system(format!("looking where process {} stands", process.node.pid), e))?
-        .ok_or_else(|| Error::Refused(vec![refusal(process, folders::NO_PATH)]))
+        .map_err(|why| Error::Refused(vec![refusal(process, why)]))
 }
 
 fn holder(host: i32, pid: i32, name: &str) -> Result<Holder, Error> {

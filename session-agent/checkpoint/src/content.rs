@@ -1,4 +1,5 @@
-//! What a file contains, in short: its size and the blake3 hash of all of it.
+//! What a file contains, in short: its size and the blake3 hash of all of it, or of a [sample](Sample) of what is
+//! written and so never the same for long.
 //!
 //! Two machines agree on a file when both agree. Hashing a big file takes long, so results are kept
 //! by device, inode, size and times of change: what is hashed before the freeze costs nothing in it, and
@@ -10,12 +11,13 @@
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use roam_sys::mapped;
+use roam_sys::{descriptor, mapped};
 use serde::{Deserialize, Serialize};
 
 /// Size and hash of a file.
@@ -25,6 +27,15 @@ pub struct Content {
     pub size: u64,
     /// blake3 of all bytes.
     pub hash: [u8; 32],
+}
+
+/// Size of a file, and a hash of its beginning, its end and some places between.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Sample {
+    /// In bytes.
+    pub size: u64,
+    /// blake3 of what was looked at; none for a file that can't be read.
+    pub hash: Option<[u8; 32]>,
 }
 
 /// Which file, as of when: device, inode, size, seconds and nanoseconds of the last change of content and of
@@ -106,6 +117,83 @@ impl Content {
             remember(version, content);
         }
         Ok(content)
+    }
+}
+
+impl Sample {
+    /// Of the first `size` bytes of an open file, if it can be read. Its position is not touched, and what is read
+    /// has a bound, however large it is.
+    ///
+    /// # Errors
+    /// If reading fails.
+    pub fn of(file: Option<&File>, size: u64) -> io::Result<Self> {
+        let Some(file) = file else { return Ok(Self { size, hash: None }) };
+        let mut hasher = blake3::Hasher::new();
+        for (at, length) in pieces(size) {
+            let mut piece = vec![0; length];
+            // One that has become shorter meanwhile is another.
+            let n = read_up_to(file, &mut piece, at)?;
+            hasher.update(&piece[..n]);
+        }
+        Ok(Self { size, hash: Some(*hasher.finalize().as_bytes()) })
+    }
+}
+
+/// What a sample looks at, by offset and length: so much at both ends…
+const EDGE: u64 = 16 << 10;
+/// …and so many pages between.
+const BETWEEN: u64 = 16;
+const PIECE: u64 = 4096;
+
+fn pieces(size: u64) -> Vec<(u64, usize)> {
+    if size <= 2 * EDGE + BETWEEN * PIECE {
+        return vec![(0, size as usize)];
+    }
+    let step = (size - 2 * EDGE) / (BETWEEN + 1);
+    let between = (1..=BETWEEN).map(|i| ((EDGE + step * i) / PIECE * PIECE, PIECE as usize));
+    let edges = [(0, EDGE as usize), (size - EDGE, EDGE as usize)];
+    edges.into_iter().chain(between).collect()
+}
+
+fn read_up_to(file: &File, mut room: &mut [u8], mut at: u64) -> io::Result<usize> {
+    let mut read = 0;
+    while !room.is_empty() {
+        match file.read_at(room, at) {
+            Ok(0) => break,
+            Ok(n) => {
+                (read, at) = (read + n, at + n as u64);
+                room = &mut room[n..];
+            }
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(read)
+}
+
+/// File systems of this machine's own disks and memory: whoever can read a file there reads what was written last.
+const LOCAL: [libc::c_long; 6] = [
+    libc::EXT4_SUPER_MAGIC,
+    libc::BTRFS_SUPER_MAGIC,
+    libc::XFS_SUPER_MAGIC,
+    libc::F2FS_SUPER_MAGIC,
+    libc::TMPFS_MAGIC,
+    libc::OVERLAYFS_SUPER_MAGIC,
+];
+
+/// Has what was written into an open file where other machines see it, if it may be on a file server: what this one
+/// has in its memory only, another does not read.
+///
+/// # Errors
+/// If it can't be written there, such as a full disk of the server's.
+pub fn settle(file: &File) -> io::Result<()> {
+    if LOCAL.contains(&descriptor::file_system(file.as_fd())?) {
+        return Ok(());
+    }
+    match file.sync_data() {
+        // What keeps nothing has nothing to write.
+        Err(e) if matches!(e.raw_os_error(), Some(libc::EINVAL | libc::EROFS)) => Ok(()),
+        other => other,
     }
 }
 
@@ -207,6 +295,35 @@ mod tests {
         // Of the same length, and maybe within the same tick of the clock.
         file.write_all_at(b"two", 0).unwrap();
         assert_ne!(one, Content::of(&file).unwrap());
+    }
+
+    #[test]
+    fn a_sample_is_bounded_and_sees_both_ends_and_between() {
+        let file = tempfile::tempfile().unwrap();
+        for size in [0, 1, 4096, 2 * EDGE + BETWEEN * PIECE, 2 * EDGE + BETWEEN * PIECE + 1, 1 << 40] {
+            file.set_len(size).unwrap();
+            let pieces = pieces(size);
+            assert!(pieces.iter().map(|p| p.1 as u64).sum::<u64>() <= 2 * EDGE + BETWEEN * PIECE);
+            assert!(pieces.iter().all(|(at, length)| at + *length as u64 <= size), "{size}");
+            let before = Sample::of(Some(&file), size).unwrap();
+            assert_eq!(before, Sample::of(Some(&file), size).unwrap());
+            for (at, _) in pieces.iter().filter(|p| p.1 > 0) {
+                file.write_all_at(b"x", *at).unwrap();
+                assert_ne!(before, Sample::of(Some(&file), size).unwrap(), "at {at} of {size}");
+                file.write_all_at(b"\0", *at).unwrap();
+            }
+        }
+        assert_eq!(Sample::of(None, 7).unwrap(), Sample { size: 7, hash: None });
+    }
+
+    #[test]
+    fn what_was_appended_is_not_in_the_sample_of_what_was() {
+        let file = tempfile::tempfile().unwrap();
+        file.write_all_at(b"a log", 0).unwrap();
+        let before = Sample::of(Some(&file), 5).unwrap();
+        file.write_all_at(b", and more", 5).unwrap();
+        assert_eq!(before, Sample::of(Some(&file), 5).unwrap());
+        settle(&file).unwrap();
     }
 
     #[test]

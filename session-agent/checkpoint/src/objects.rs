@@ -90,6 +90,13 @@ impl Objects {
         self.by_inode.get(&(device, inode)).copied()
     }
 
+    /// Whether this is a file of the pod's own folders, which comes along with its content.
+    #[must_use]
+    pub fn carries_file(&self, device: u64, inode: u64) -> bool {
+        let object = self.find(device, inode).and_then(|id| self.list.get(id.0 as usize));
+        object.is_some_and(|(object, _)| matches!(object.kind, ObjectKind::Private { .. }))
+    }
+
     /// Whether the object can be read through a descriptor of its own.
     #[must_use]
     pub fn has_file(&self, id: ObjectId) -> bool {

@@ -5,8 +5,9 @@
 //! there is an empty folder that is deleted as soon as everybody is in it: names are not found in it and can't be
 //! made. (In one of an ended process looking for a name fails with ESRCH instead of ENOENT.)
 //!
-//! Refused: a root that is still there, but has no path in the session any more, because something is mounted over it or
-//! it was unmounted.
+//! Refused: a folder that is still there, but has no path in the session any more, because something is mounted over it
+//! or it was unmounted; and one that is missing at the target or can't be entered there, since the program would write
+//! and delete in another folder.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -43,32 +44,38 @@ pub enum Folder {
     Gone(u64, u64),
 }
 
-/// Why the root of a process can't be carried.
-pub const NO_PATH: (&str, &str) = (
+/// Why a process can't be carried, and what helps.
+pub type NoPath = (&'static str, &'static str);
+
+const NO_ROOT: NoPath = (
     "its root directory can't be found in the session any more: something was mounted over it, or it was unmounted",
     "Close the program and start it again.",
 );
+const NO_CURRENT: NoPath = (
+    "its current directory can't be found in the session any more: something was mounted over it, or it was unmounted",
+    "Go to another folder in the program, then try again.",
+);
 
-/// Where a process stands. None for a root that has no path.
+/// Where a process stands, or why that can't be carried.
 ///
 /// # Errors
 /// If the process is gone, or may not be looked at.
-pub fn of(host: i32, pod: &dyn Pod) -> io::Result<Option<Folders>> {
+pub fn of(host: i32, pod: &dyn Pod) -> io::Result<Result<Folders, NoPath>> {
     let tree = std::fs::File::options()
         .read(true)
         .custom_flags(libc::O_PATH | libc::O_DIRECTORY)
         .open(pod.root())?;
-    let one = |which: &str| -> io::Result<(Vec<u8>, Option<Folder>)> {
+    let one = |which: &str| -> io::Result<Option<Folder>> {
         let path = format!("/proc/{host}/{which}");
         let name = std::fs::read_link(&path)?.into_os_string();
         let folder = std::fs::File::options().read(true).custom_flags(libc::O_PATH).open(&path)?;
-        let found = place(name.as_bytes(), folder.as_fd(), tree.as_fd())?;
-        Ok((name.as_bytes().to_vec(), found))
+        place(name.as_bytes(), folder.as_fd(), tree.as_fd())
     };
-    let (_, root) = one("root")?;
-    let (name, current) = one("cwd")?;
-    // A working directory need not be found: another may be at its path on the other machine as well.
-    Ok(root.map(|root| Folders { root, current: current.unwrap_or(Folder::At(name)) }))
+    Ok(match (one("root")?, one("cwd")?) {
+        (Some(root), Some(current)) => Ok(Folders { root, current }),
+        (None, _) => Err(NO_ROOT),
+        (_, None) => Err(NO_CURRENT),
+    })
 }
 
 fn place(
@@ -139,23 +146,21 @@ impl StandIns {
     }
 }
 
+/// A folder of a process that this machine does not have: which of them, why, and what to do.
+pub type Missing = (&'static str, String, String);
+
 impl Folders {
-    /// Why this machine does not have the root.
-    ///
-    /// # Errors
-    /// The reason and what to do.
-    pub fn check(&self, pod: &dyn Pod) -> Result<(), (String, String)> {
-        let Folder::At(path) = &self.root else { return Ok(()) };
-        let there = paths::open_in(pod, path, libc::O_PATH | libc::O_DIRECTORY);
-        there.map(drop).map_err(|error| {
+    /// Which of them this machine does not have.
+    pub fn missing(&self, pod: &dyn Pod) -> Vec<Missing> {
+        let all = [("its root directory", &self.root), ("its current directory", &self.current)];
+        let missing = all.into_iter().filter_map(|(which, folder)| {
+            let Folder::At(path) = folder else { return None };
+            let error = enter(pod, path).err()?;
             let name = OsStr::from_bytes(path).display();
-            (
-                format!(
-                    "the folder {name}, which it takes for its root, can't be opened on this machine: {error}"
-                ),
-                "Make the folder there, then try again.".to_owned(),
-            )
-        })
+            let reason = format!("the folder {name} can't be entered on this machine: {error}");
+            Some((which, reason, "Make the folder there, one that you may enter, then try again.".to_owned()))
+        });
+        missing.collect()
     }
 
     /// Adds the call that enters the working directory. The process is in the pod's own root still.
@@ -164,13 +169,8 @@ impl Folders {
         batch.must("going to the root", libc::SYS_chdir, &[top.into()]);
         let path = batch.c_string(stand_ins.path(&self.current));
         let doing = "entering the working directory";
-        if self.root.is_top() && matches!(self.current, Folder::At(_)) {
-            // Without it the program stands in the root.
-            batch.may(doing, libc::SYS_chdir, &[path.into()]);
-        } else {
-            // The root would be outside of its own.
-            batch.must(doing, libc::SYS_chdir, &[path.into()]);
-        }
+        // Anywhere else the program would write and delete what is not meant.
+        batch.must(doing, libc::SYS_chdir, &[path.into()]);
     }
 
     /// Adds the call that changes the root. From then on the process finds no path of the pod's any more.
@@ -180,6 +180,18 @@ impl Folders {
             batch.must("changing the root directory", libc::SYS_chroot, &[path.into()]);
         }
     }
+}
+
+/// Whether a process that is just made may enter a folder.
+fn enter(pod: &dyn Pod, path: &[u8]) -> io::Result<()> {
+    let flags = libc::O_PATH | libc::O_DIRECTORY;
+    let folder = paths::open_in(pod, path, flags)?;
+    // It may, whatever the permissions of the user's own folders say.
+    if descriptor::stat(folder.as_fd())?.st_uid == nix::unistd::geteuid().as_raw() {
+        return Ok(());
+    }
+    // Looking for a name, be it this one, takes what entering takes.
+    paths::open_in(pod, &[path, b"/."].concat(), flags).map(drop)
 }
 
 #[cfg(test)]
@@ -224,6 +236,23 @@ mod tests {
         assert_eq!(folders.root, Folder::At(b"/".to_vec()));
         let current = std::env::current_dir().unwrap().into_os_string();
         assert_eq!(folders.current, Folder::At(current.as_bytes().to_vec()));
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("here");
+        let at = || Folder::At(path.as_os_str().as_bytes().to_vec());
+        let folders = Folders { root: Folder::At(b"/".to_vec()), current: at() };
+        let missing = folders.missing(&Here::new());
+        assert_eq!(missing.iter().map(|one| one.0).collect::<Vec<_>>(), ["its current directory"]);
+        assert!(missing[0].1.contains("here can't be entered"), "{}", missing[0].1);
+        std::fs::write(&path, b"no folder").unwrap();
+        assert_eq!(folders.missing(&Here::new()).len(), 1);
+        std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        assert_eq!(folders.missing(&Here::new()), []);
+        assert_eq!(Folders { root: at(), current: Folder::Gone(1, 2) }.missing(&Here::new()), []);
     }
 
     #[test]

@@ -325,7 +325,11 @@ impl<'a> Builder<'a> {
             // Another file took its name.
             return Ok(self.unnamed(source, area, ObjectKind::Unlinked { path, mode: None }));
         }
-        let content = Content::of(&File::open(&outside)?)?;
+        let open = File::open(&outside)?;
+        if area.shared {
+            content::settle(&open)?;
+        }
+        let content = Content::of(&open)?;
         let file = self.files.len() as u32;
         self.files.push(MappedFile { path: path.clone(), content, stand_in: None });
         self.by_path.insert(path, (name, file));

@@ -1,19 +1,35 @@
-//! Regular files: found again by path; what is only read must have the same content.
+//! Regular files: found again by path; what is only read must have the same content, what is written must be as the
+//! program left it.
+//!
+//! A program goes on writing at its offset, into what it takes for its own file. So the target must have that file and
+//! no older copy: its size and a sample of its content ([`Sample`]) are compared when the session stands still. A file
+//! that is opened to append has no offset to go wrong, and others may append to it as well (a log, while a session
+//! sleeps): it may have become longer, but what was there must be there. Of any other, a change while the session sleeps
+//! is refused at waking too: what the program has in memory is about the file that it knew.
+//!
+//! What is on a file server is written there first, since another machine would read an older state.
+//!
+//! Nobody opens a file here for reading on which the session has a lease for writing, which that would break: it is read
+//! through the session's own descriptor, or only its size is compared. So it is with files that can't be read.
+//! Files of the pod's own folders come along, and nothing is compared.
 //!
 //! One that has lost its name but has another is found by that. Refused: a file none of whose names can be
-//! found, because writes would go to the wrong place. Unlinked files are carried whole, by `memory_file`.
+//! found, because writes would go to the wrong place; files that differ at the target. Unlinked files are carried whole,
+//! by `memory_file`.
 
+use std::fs::File;
 use std::os::fd::AsFd;
 
 use roam_api::error::Refusal;
 use roam_sys::descriptor;
+use roam_sys::procfs::fdinfo::LockKind;
 use serde::{Deserialize, Serialize};
 
 use super::build::Build;
 use super::gather::{Capture, Known};
 use super::open_file::{FileId, Look, OpenFileKind, Stop};
 use super::paths;
-use crate::content::Content;
+use crate::content::{self, Content, Sample};
 use crate::error::Error;
 use crate::pod::Pod;
 
@@ -24,8 +40,21 @@ pub struct State {
     pub path: Vec<u8>,
     /// The offset.
     pub position: i64,
-    /// If it is open for reading only: what it must contain.
-    pub content: Option<Content>,
+    /// What must be there.
+    pub expected: Expected,
+}
+
+/// What must be at a path of the target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Expected {
+    /// Anything: only the place counts (O_PATH), or it comes along.
+    Anything,
+    /// What the program only reads.
+    Same(Content),
+    /// What it writes, as of now.
+    AsLeft(Sample),
+    /// What it appends to: this, and maybe more.
+    Begun(Sample),
 }
 
 const REMEDY: &str = "Save and close the file in the program, then try again.";
@@ -41,12 +70,16 @@ impl OpenFileKind for State {
 
     fn check(look: &Look, known: &Known<'_>) -> Result<(), Stop> {
         paths::locate(look, known, REMEDY)?;
-        content(look).map(drop)
+        // What is looked at and written here is soon done once more while the session stands still.
+        expected(look).map(drop)
     }
 
     fn capture(look: &Look, at: &mut Capture<'_>) -> Result<Self, Stop> {
         let path = paths::locate(look, &at.known, REMEDY)?;
-        Ok(Self { path, position: look.info.pos, content: content(look)? })
+        let (device, inode) = look.inode();
+        let comes_along = look.writes() && at.objects.carries_file(device, inode);
+        let expected = if comes_along { Expected::Anything } else { expected(look)? };
+        Ok(Self { path, position: look.info.pos, expected })
     }
 
     fn make(&self, id: FileId, at: &mut Build<'_>) -> Result<(), Error> {
@@ -62,25 +95,47 @@ impl OpenFileKind for State {
     }
 }
 
-fn content(look: &Look) -> Result<Option<Content>, Stop> {
-    if !look.reads() || look.writes() {
-        return Ok(None);
+fn expected(look: &Look) -> Result<Expected, Stop> {
+    if look.is_place() {
+        return Ok(Expected::Anything);
     }
-    let failed = |e| Error::system(format!("reading {}", String::from_utf8_lossy(look.link())), e);
+    let name = || String::from_utf8_lossy(look.link()).into_owned();
+    let failed = |e| Error::system(format!("reading {}", name()), e);
     // Reading around the cache takes aligned buffers; another open file of it does not need them.
-    let file = match look.info.flags & libc::O_DIRECT {
-        0 => look.file.try_clone(),
-        _ => descriptor::reopen(look.file.as_fd(), libc::O_RDONLY),
+    let own = look.reads() && look.info.flags & libc::O_DIRECT == 0;
+    let again = || descriptor::reopen(look.file.as_fd(), libc::O_RDONLY | libc::O_NONBLOCK);
+    if !look.writes() {
+        let file = if own { look.file.try_clone() } else { again() };
+        let content = file.and_then(|file| Content::of(&file.into()));
+        return Ok(Expected::Same(content.map_err(failed)?));
+    }
+    let file = File::from(look.file.try_clone().map_err(failed)?);
+    content::settle(&file).map_err(|e| {
+        Stop::cannot(format!("what was written into {} can't be put where it lies: {e}", name()), REMEDY)
+    })?;
+    let size = file.metadata().map_err(failed)?.len();
+    let leased = look.info.locks.iter().any(|lock| lock.kind == LockKind::Lease && lock.write);
+    let readable = match (own, leased) {
+        (true, _) => Some(file),
+        (false, true) => None,
+        (false, false) => again().ok().map(File::from),
     };
-    let file = file.map_err(failed)?;
-    Ok(Some(Content::of(&file.into()).map_err(failed)?))
+    let sample = Sample::of(readable.as_ref(), size).map_err(failed)?;
+    let appends = look.info.flags & libc::O_APPEND != 0;
+    Ok(if appends { Expected::Begun(sample) } else { Expected::AsLeft(sample) })
 }
 
 impl State {
-    /// Whether the target has this file with this content; if not, why.
+    /// Whether the target has this file as it must be; if not, why.
     pub(super) fn differs(&self, pod: &dyn Pod) -> Option<(String, String)> {
         let shown = String::from_utf8_lossy(&self.path);
-        let flags = if self.content.is_some() { libc::O_RDONLY } else { libc::O_PATH | libc::O_NOFOLLOW };
+        let flags = match &self.expected {
+            Expected::Anything => libc::O_PATH | libc::O_NOFOLLOW,
+            Expected::AsLeft(Sample { hash: None, .. }) | Expected::Begun(Sample { hash: None, .. }) => {
+                libc::O_PATH
+            }
+            _ => libc::O_RDONLY,
+        };
         let file = match paths::open_in(pod, &self.path, flags) {
             Ok(file) => file,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
@@ -96,18 +151,40 @@ impl State {
                 ));
             }
         };
-        let wanted = self.content?;
-        match Content::of(&file) {
-            Ok(found) if found == wanted => None,
-            Ok(_) => Some((
+        match self.expected.is_in(&file) {
+            Ok(true) => None,
+            Ok(false) if matches!(self.expected, Expected::Same(_)) => Some((
                 format!("{shown} has another content on this machine"),
                 "Bring both machines to the same version of the file or package.".into(),
+            )),
+            Ok(false) => Some((
+                format!("{shown}, into which it writes, is not as the program left it on this machine"),
+                "Put the file there as the program left it (copy it over, or back), or close it in the program, then \
+                 try again."
+                    .into(),
             )),
             Err(e) => Some((
                 format!("{shown} can't be read on this machine: {e}"),
                 "Make it readable for you there, then try again.".into(),
             )),
         }
+    }
+}
+
+impl Expected {
+    fn is_in(&self, file: &File) -> std::io::Result<bool> {
+        let (wanted, may_grow) = match self {
+            Self::Anything => return Ok(true),
+            Self::Same(content) => return Ok(Content::of(file)? == *content),
+            Self::AsLeft(sample) => (sample, false),
+            Self::Begun(sample) => (sample, true),
+        };
+        let meta = file.metadata()?;
+        let fits = meta.len() == wanted.size || may_grow && meta.len() > wanted.size;
+        if !meta.is_file() || !fits {
+            return Ok(false);
+        }
+        Ok(Sample::of(wanted.hash.map(|_| file), wanted.size)? == *wanted)
     }
 }
 
@@ -186,6 +263,82 @@ mod tests {
         std::fs::remove_file(&path).unwrap();
         let refused = session.restore_error();
         assert!(refused.contains("data does not exist on this machine"), "{refused}");
+    }
+
+    #[test]
+    fn a_file_into_which_is_written_must_be_as_it_was_left() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("data");
+        for readable in [true, false] {
+            std::fs::write(&path, vec![7; 300_000]).unwrap();
+            let mut file = std::fs::File::options().read(readable).write(true).open(&path).unwrap();
+            file.seek(SeekFrom::Start(1000)).unwrap();
+            let mut session = Session::of(&[file.as_fd()]);
+            let mut refused = |content: &[u8]| {
+                std::fs::write(&path, content).unwrap();
+                session.restore().err().map(|e| e.to_string())
+            };
+            let (mut newer, mut end) = (vec![7; 300_000], vec![7; 300_000]);
+            (newer[0], end[299_999]) = (8, 8);
+            for other in [&newer, &end, &newer[..200_000], &vec![7; 300_001], &[]] {
+                let words = refused(other).unwrap();
+                assert!(words.contains("descriptor 0: ") && words.contains("data, into which"), "{words}");
+            }
+            assert_eq!(refused(&vec![7; 300_000]), None);
+        }
+    }
+
+    #[test]
+    fn a_log_may_grow_and_not_be_another() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        std::fs::write(&path, b"one\n").unwrap();
+        let log = std::fs::File::options().append(true).open(&path).unwrap();
+        let mut session = Session::of(&[log.as_fd()]);
+        std::fs::write(&path, b"one\ntwo\n").unwrap();
+        session.restore().unwrap();
+        for other in ["", "on", "two\none\n"] {
+            std::fs::write(&path, other).unwrap();
+            assert!(session.restore_error().contains("log, into which"), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a_lease_is_not_broken_by_looking() {
+        let dir = tempfile::tempdir().unwrap();
+        for readable in [true, false] {
+            let path = dir.path().join(readable.to_string());
+            std::fs::write(&path, b"some").unwrap();
+            let file = std::fs::File::options().read(readable).write(true).open(&path).unwrap();
+            let fd = file.as_fd();
+            roam_sys::descriptor::fcntl(fd, libc::F_SETLEASE, libc::F_WRLCK).unwrap();
+            let session = Session::of(&[fd]);
+            let super::super::open_file::Kind::Regular(state) = &session.image().files[0].kind else {
+                panic!("another kind")
+            };
+            let super::Expected::AsLeft(sample) = state.expected else { panic!("{state:?}") };
+            assert_eq!((sample.size, sample.hash.is_some()), (4, readable));
+            let lease = roam_sys::descriptor::fcntl(fd, libc::F_GETLEASE, 0).unwrap();
+            assert_eq!(lease, libc::F_WRLCK);
+        }
+    }
+
+    #[test]
+    fn hundred_files_that_are_written_take_bounded_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let files: Vec<std::fs::File> = (0..100)
+            .map(|i| {
+                let path = dir.path().join(i.to_string());
+                let mut file = std::fs::File::options();
+                file.read(true).write(true).create(true).truncate(true);
+                let file = file.open(path).unwrap();
+                std::os::unix::fs::FileExt::write_all_at(&file, &vec![i as u8; 2 << 20], 0).unwrap();
+                file
+            })
+            .collect();
+        let session = Session::of(&files.iter().map(AsFd::as_fd).collect::<Vec<_>>());
+        let times: Vec<_> = (0..10).map(|_| session.time_capture()).collect();
+        println!("100 written files of 2 MiB: {:?} at best", times.iter().min().unwrap());
     }
 
     #[test]

@@ -281,13 +281,16 @@ impl Restorer {
 
     /// Makes what stands for folders that are gone; no other is missing here.
     fn make_folders(&mut self, image: &Image, pod: &dyn Pod) -> Result<StandIns, Error> {
+        let mut refusals = Vec::new();
         for state in &image.processes {
-            if let Err((reason, remedy)) = state.folders.check(pod) {
+            for (what, reason, remedy) in state.folders.missing(pod) {
                 let process = String::from_utf8_lossy(&state.threads[0].name).into_owned();
-                let what = "its root directory".to_owned();
-                let refusal = Refusal { process, pid: state.pid.unsigned_abs(), what, reason, remedy };
-                return Err(Error::Refused(vec![refusal]));
+                let pid = state.pid.unsigned_abs();
+                refusals.push(Refusal { process, pid, what: what.to_owned(), reason, remedy });
             }
+        }
+        if !refusals.is_empty() {
+            return Err(Error::Refused(refusals));
         }
         let stand_ins = StandIns::of(image.processes.iter().map(|p| &p.folders));
         let mut batch = Batch::new();
