@@ -1,7 +1,7 @@
 //! Whether a program can live in a session at all, found out before it is started.
 //!
-//! Refused: programs that raise their privileges by set-user-ID, since a session has none to give; programs for
-//! other processors and 32-bit ones, whose system calls a session forbids; programs told to use a device
+//! Refused: programs that raise their privileges (set-user-ID, set-group-ID, file capabilities), since a session has
+//! none to give; programs for other processors and 32-bit ones, whose system calls a session forbids; programs told to use a device
 //! that a session does not have. Programs that only look for such things when they run are refused by
 //! name when they are moved.
 
@@ -21,6 +21,8 @@ const USUAL_PATH: &[u8] = b"/usr/local/bin:/usr/bin:/bin";
 /// How many interpreters of interpreters the kernel follows (execve(2)).
 const INTERPRETERS: usize = 4;
 const SET_USER_ID: u32 = 0o4000;
+/// Without the right to execute the bit means something else (inode(7)).
+const SET_GROUP_ID: u32 = 0o2010;
 
 /// The file that these words start, if there is one: what execvp(3) would find.
 #[must_use]
@@ -35,25 +37,22 @@ pub fn find(program: &[u8], cwd: &Path, path: Option<&[u8]>) -> Option<PathBuf> 
     folders.map(|dir| cwd.join(OsStr::from_bytes(dir)).join(OsStr::from_bytes(program))).find(executable)
 }
 
-/// Refuses a program, as found, that can't run in a session of this user, or with these arguments.
+/// Refuses a program, as found, that can't run in a session of this user and group, or with these arguments.
 ///
 /// # Errors
 /// Why, and what to do.
-pub fn check(program: &Path, arguments: &[Vec<u8>], uid: u32) -> Result<(), Failure> {
+pub fn check(program: &Path, arguments: &[Vec<u8>], uid: u32, gid: u32) -> Result<(), Failure> {
     let mut file = program.to_owned();
     for _ in 0..=INTERPRETERS {
-        // What can't be read may still be executed.
-        let Ok(mut open) = File::open(&file) else { break };
         let name = file.display();
-        if let Ok(meta) = open.metadata()
-            && meta.mode() & SET_USER_ID != 0
-            && meta.uid() != uid
-        {
+        if let Some(how) = raises(&file, uid, gid) {
             return Err(Failure::refused(format!(
-                "{name} raises its privileges when it starts (set-user-ID), and a session has none to give."
+                "{name} raises its privileges when it starts ({how}), and a session has none to give."
             ))
             .next("Run it outside of Roam."));
         }
+        // What can't be read may still be executed.
+        let Ok(mut open) = File::open(&file) else { break };
         let mut head = [0; 256];
         let read = open.read(&mut head).unwrap_or(0);
         match what(&head[..read]) {
@@ -81,6 +80,28 @@ pub fn check(program: &Path, arguments: &[Vec<u8>], uid: u32) -> Result<(), Fail
             .next("Run it outside of Roam, or give it a file instead."))
         },
     )
+}
+
+/// How a file would raise the privileges of this user and group when it is executed, if it would.
+fn raises(file: &Path, uid: u32, gid: u32) -> Option<&'static str> {
+    let meta = file.metadata().ok()?;
+    if meta.mode() & SET_USER_ID != 0 && meta.uid() != uid {
+        return Some("set-user-ID");
+    }
+    if meta.mode() & SET_GROUP_ID == SET_GROUP_ID && meta.gid() != gid {
+        return Some("set-group-ID");
+    }
+    // What can't be asked for is not there.
+    let capabilities = roam_sys::xattr::get(file, c"security.capability").ok().flatten()?;
+    gives(&capabilities).then_some("file capabilities")
+}
+
+/// Whether an attribute `security.capability` gives any: struct vfs_cap_data of linux/capability.h, pairs of permitted
+/// and inheritable ones behind a word for the version. Inheritable ones are nobody's who has not got them already.
+fn gives(attribute: &[u8]) -> bool {
+    let sets = attribute.get(4..).unwrap_or_default();
+    // A third version ends with the owner of the namespace.
+    sets.chunks_exact(8).take(2).any(|set| set[..4] != [0; 4])
 }
 
 /// What the first bytes of a program say.
@@ -128,7 +149,7 @@ mod tests {
 
     fn refusal(program: &Path, arguments: &[&str]) -> Option<String> {
         let arguments: Vec<Vec<u8>> = arguments.iter().map(|a| a.as_bytes().to_vec()).collect();
-        check(program, &arguments, NOBODY).err().map(|failure| failure.sentence)
+        check(program, &arguments, NOBODY, NOBODY).err().map(|failure| failure.sentence)
     }
 
     fn program(dir: &Path, name: &str, content: &[u8]) -> PathBuf {
@@ -153,8 +174,45 @@ mod tests {
         assert!(refusal(&su, &[]).unwrap().contains("set-user-ID"));
         let script = program(dir.path(), "script", format!("#! {} -x\n", su.display()).as_bytes());
         assert!(refusal(&script, &[]).unwrap().contains("su raises its privileges"));
-        let own = check(&su, &[], su.metadata().unwrap().uid());
+        let own = check(&su, &[], su.metadata().unwrap().uid(), NOBODY);
         assert!(own.is_ok(), "one's own rights are no more than one has");
+    }
+
+    #[test]
+    fn a_set_group_id_program_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = program(dir.path(), "game", b"#!/bin/sh\n");
+        let gid = path.metadata().unwrap().gid();
+        let mode = |mode: u32| std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
+        mode(0o2755);
+        assert!(check(&path, &[], NOBODY, gid).is_ok(), "one's own group is no more than one has");
+        assert!(check(&path, &[], NOBODY, gid + 1).unwrap_err().sentence.contains("(set-group-ID)"));
+        mode(0o2745);
+        assert!(check(&path, &[], NOBODY, gid + 1).is_ok(), "without the right to execute it is no such bit");
+    }
+
+    #[test]
+    fn file_capabilities_are_those_that_are_permitted() {
+        // As setcap(8) writes cap_net_raw=ep, cap_net_raw=i, and cap_bpf=p for a namespace.
+        let version = |low: [u8; 4]| low.to_vec();
+        let word = |n: u32| n.to_le_bytes();
+        let raw = 1u32 << 13;
+        let permitted = [version([1, 0, 0, 2]), [word(raw), word(0), word(0), word(0)].concat()].concat();
+        let inheritable = [version([0, 0, 0, 2]), [word(0), word(raw), word(0), word(0)].concat()].concat();
+        let high =
+            [version([0, 0, 0, 3]), [word(0), word(0), word(1 << 7), word(0), word(1000)].concat()].concat();
+        let of_namespace_only =
+            [version([0, 0, 0, 3]), [word(0), word(0), word(0), word(0), word(1000)].concat()].concat();
+        assert!(gives(&permitted) && gives(&high));
+        assert!(!gives(&inheritable) && !gives(&of_namespace_only) && !gives(&[]) && !gives(&[1, 0, 0]));
+        let dir = tempfile::tempdir().unwrap();
+        let path = program(dir.path(), "ping", b"#!/bin/sh\n");
+        // Who may not give capabilities, as most who run this, has seen the parts of it.
+        let given = std::process::Command::new("setcap").arg("cap_net_raw=ep").arg(&path).status();
+        if given.is_ok_and(|status| status.success()) {
+            assert!(refusal(&path, &[]).unwrap().contains("(file capabilities)"));
+        }
+        assert_eq!(raises(Path::new("/bin/sh"), NOBODY, NOBODY), None);
     }
 
     #[test]

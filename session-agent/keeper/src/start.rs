@@ -188,7 +188,7 @@ fn check(spec: &SessionSpec, facts: &Facts) -> Result<(), Failure> {
     }
     let path = facts.env.iter().find(|(name, _)| name == b"PATH").map(|(_, path)| path.as_slice());
     if let Some(program) = adoption::find(&spec.argv[0], cwd, path) {
-        adoption::check(&program, &spec.argv[1..], facts.uid)?;
+        adoption::check(&program, &spec.argv[1..], facts.uid, facts.gid)?;
     }
     if !spec.publish.is_empty() {
         return Err(Failure::refused(
