@@ -11,6 +11,7 @@ use roam_api::error::Refusal;
 use roam_sys::batch::{Arg, Batch, Done, RetOf};
 
 use super::descriptors::{Descriptors, OpenFile};
+use super::late::Late;
 use super::namespaces::Id;
 use super::open_file::{FileId, Kind};
 use super::terminal::Masters;
@@ -49,6 +50,7 @@ pub struct Build<'a> {
     anchors: HashMap<FileId, [i32; 2]>,
     taken: HashMap<FileId, [bool; 2]>,
     epoll: Vec<EpollEntry>,
+    late: Vec<Late>,
     scratch: i32,
     /// The masters of terminals.
     pub masters: Masters,
@@ -184,6 +186,7 @@ impl<'a> Build<'a> {
             anchors: HashMap::new(),
             taken: HashMap::new(),
             epoll: Vec::new(),
+            late: Vec::new(),
             scratch: 0,
             masters: Masters::default(),
         })
@@ -352,6 +355,24 @@ impl<'a> Build<'a> {
     /// What was remembered.
     pub fn take_epoll_entries(&mut self) -> Vec<EpollEntry> {
         std::mem::take(&mut self.epoll)
+    }
+
+    /// Remembers a file that is made once the threads are there.
+    ///
+    /// # Errors
+    /// If there are too many.
+    pub fn remember_late(&mut self, late: Late) -> Result<(), Error> {
+        // Each has a number below the slots, among those that new descriptors get.
+        if self.late.len() as i32 >= BELOW / 2 {
+            return Err(Error::Image("it has too many files that are about threads".into()));
+        }
+        self.late.push(late);
+        Ok(())
+    }
+
+    /// What was remembered.
+    pub fn take_late(&mut self) -> Vec<Late> {
+        std::mem::take(&mut self.late)
     }
 
     /// Remembers two helper slots for the file that others refer to.

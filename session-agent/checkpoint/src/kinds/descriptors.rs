@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use super::build::{Build, EpollEntry};
 use super::external;
 use super::gather::{Capture, Known, gather};
+use super::late::{self, Late};
 use super::locks::{self, Held, Owner};
 use super::message_queue;
 use super::namespace_content::Inside;
@@ -252,7 +253,7 @@ pub fn verify(image: &Descriptors, pod: &dyn Pod) -> Result<(), Error> {
 }
 
 /// Makes all open files anew in the stubs' shared table, gives each process its own table with the
-/// right numbers, and connects what belongs together.
+/// right numbers, and connects what belongs together. What it returns is for [`late::make`].
 ///
 /// The processes, their sessions and groups are there; other threads than the main ones are cloned
 /// afterwards, because they share the table that their process gets here.
@@ -265,7 +266,7 @@ pub fn restore(
     slots: &ObjectSlots,
     pod: &dyn Pod,
     externals: &mut dyn Externals,
-) -> Result<(), Error> {
+) -> Result<Vec<Late>, Error> {
     validate(image)?;
     verify(image, pod)?;
     message_queue::restore(&image.queues, stubs)?;
@@ -287,7 +288,9 @@ pub fn restore(
     }
     for (id, file) in files() {
         file.kind.finish(id, &mut at)?;
-        set_flags(id, file, &mut at)?;
+        if !late::is_late(&file.kind) {
+            set_flags(at.slot(id), file, at.batch(8)?);
+        }
         // Of those that are only in flight: nobody has a descriptor to take them through later.
         if locks::place_of(image, id).is_none() {
             let slot = at.slot(id);
@@ -316,8 +319,10 @@ pub fn restore(
     for (table, entries) in image.tables.iter().zip(entries) {
         split(table, &entries, &mut at)?;
     }
+    let late = at.take_late();
     at.clear()?;
-    message_queue::finish(&image.queues, stubs)
+    message_queue::finish(&image.queues, stubs)?;
+    Ok(late)
 }
 
 /// Numbers and references of an image lie within it.
@@ -354,20 +359,17 @@ const MOST: usize = 1 << 20;
 const SETTABLE: i32 = libc::O_APPEND | libc::O_NONBLOCK | libc::O_ASYNC | libc::O_DIRECT | libc::O_NOATIME;
 
 /// Flags and signals that can be set only now, because waiting calls would have hung before.
-fn set_flags(id: FileId, file: &OpenFile, at: &mut Build<'_>) -> Result<(), Error> {
+pub(super) fn set_flags(number: i32, file: &OpenFile, batch: &mut Batch) {
     if file.flags & libc::O_PATH != 0 {
-        return Ok(());
+        return;
     }
-    let slot = at.slot(id);
-    let batch = at.batch(8)?;
     if let Some(owner) = file.owner {
-        owner.set(slot, batch);
-        let args = [slot.into(), descriptor::F_SETSIG.into(), owner.signal.into()];
+        owner.set(number, batch);
+        let args = [number.into(), descriptor::F_SETSIG.into(), owner.signal.into()];
         batch.may("setting the signal", libc::SYS_fcntl, &args);
     }
-    let args = [slot.into(), libc::F_SETFL.into(), (file.flags & SETTABLE & !libc::O_ASYNC).into()];
+    let args = [number.into(), libc::F_SETFL.into(), (file.flags & SETTABLE & !libc::O_ASYNC).into()];
     batch.must("setting file flags", libc::SYS_fcntl, &args);
-    Ok(())
 }
 
 /// Which table's process adds an entry to an epoll: one that holds both. It matters for a signalfd, which

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::build::{Build, EpollEntry};
 use super::gather::{Capture, Known};
+use super::late;
 use super::open_file::{FileId, Kind, Look, OpenFileKind, Stop};
 use crate::error::Error;
 
@@ -120,6 +121,7 @@ pub(super) fn entries(look: &Look, known: &Known<'_>) -> Result<Vec<Entry>, Stop
                 ));
             }
         };
+        late::check_awaited(&known.look(file), known)?;
         entries.push(Entry { number: entry.number, file, events: entry.events, data: entry.data });
     }
     // The kernel's order is that of addresses, which means nothing.

@@ -5,7 +5,7 @@
 //! look-alikes cost a binary search each.
 
 use std::cell::OnceCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -65,6 +65,8 @@ pub struct Known<'a> {
     running: bool,
     /// Some process keeps its descriptors to itself while it runs.
     unread: bool,
+    /// Found in the queues of sockets.
+    in_flight: HashSet<FileId>,
 }
 
 /// A capture in progress.
@@ -146,6 +148,7 @@ pub fn gather<'a>(
         tcp: OnceCell::new(),
         running,
         unread: false,
+        in_flight: HashSet::new(),
     };
     let mut text = Vec::new();
     for (index, holder) in holders.iter().enumerate() {
@@ -269,7 +272,15 @@ impl Known<'_> {
         externals: &dyn Externals,
     ) -> io::Result<FileId> {
         let info = self.own_info(file.as_fd())?;
-        self.intern(file, info, found_in, true, externals)
+        let id = self.intern(file, info, found_in, true, externals)?;
+        self.in_flight.insert(id);
+        Ok(id)
+    }
+
+    /// Whether a socket's queue holds this open file, as far as queues were looked into.
+    #[must_use]
+    pub fn is_in_flight(&self, id: FileId) -> bool {
+        self.in_flight.contains(&id)
     }
 
     /// fdinfo, read anew through our duplicate.

@@ -1,15 +1,16 @@
 //! Files that the kernel makes up when they are read: /proc, /sys. Opened again by their path.
 //!
-//! Refused: those about a thread that is not the first of its process: threads are made after the descriptors, which
-//! they share.
+//! Those that are about a thread that is not the first of its process are made late ([`super::late`]).
 
 use std::os::fd::AsFd;
 
+use roam_sys::batch::{Batch, RetOf};
 use roam_sys::descriptor;
 use serde::{Deserialize, Serialize};
 
 use super::build::Build;
 use super::gather::{Capture, Known};
+use super::late;
 use super::open_file::{FileId, Look, OpenFileKind, Stop};
 use super::paths;
 use crate::error::Error;
@@ -21,6 +22,8 @@ pub struct State {
     pub path: Vec<u8>,
     /// The offset.
     pub position: i64,
+    /// It is about a thread that is made after the descriptors.
+    pub late: bool,
 }
 
 const FILE_SYSTEMS: [i64; 4] = [
@@ -29,10 +32,6 @@ const FILE_SYSTEMS: [i64; 4] = [
     libc::CGROUP2_SUPER_MAGIC,
     libc::DEBUGFS_MAGIC,
 ];
-const ABOUT_A_THREAD: (&str, &str) = (
-    "it tells about a thread that is not the first of its process",
-    "Try again in a moment; if it stays so, let the program close it.",
-);
 const REMEDY: &str = "Try again: the process that it told about has ended.";
 
 impl OpenFileKind for State {
@@ -43,14 +42,20 @@ impl OpenFileKind for State {
     }
 
     fn check(look: &Look, known: &Known<'_>) -> Result<(), Stop> {
-        path(look, known).map(drop)
+        paths::locate(look, known, REMEDY)?;
+        if is_of_thread(look, known) { late::check(look, known) } else { Ok(()) }
     }
 
     fn capture(look: &Look, at: &mut Capture<'_>) -> Result<Self, Stop> {
-        Ok(Self { path: path(look, &at.known)?, position: look.info.pos })
+        Self::check(look, &at.known)?;
+        let path = paths::locate(look, &at.known, REMEDY)?;
+        Ok(Self { path, position: look.info.pos, late: is_of_thread(look, &at.known) })
     }
 
     fn make(&self, id: FileId, at: &mut Build<'_>) -> Result<(), Error> {
+        if self.late {
+            return late::stand_in(id, at);
+        }
         paths::reopen(id, &self.path, self.position, at)
     }
 
@@ -63,21 +68,33 @@ impl OpenFileKind for State {
     }
 }
 
-/// Its path, if there will be something at it while descriptors are made.
-fn path(look: &Look, known: &Known<'_>) -> Result<Vec<u8>, Stop> {
-    let path = paths::locate(look, known, REMEDY)?;
+impl State {
+    /// Adds the calls that open it with these flags, at its position.
+    pub(super) fn open(&self, flags: i32, batch: &mut Batch) -> RetOf {
+        let path = batch.c_string(&self.path);
+        let how = paths::reopened(flags) | flags & libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NOCTTY;
+        let args = [libc::AT_FDCWD.into(), path.into(), how.into(), 0u32.into()];
+        let opened = batch.must("opening a file that is about a thread", libc::SYS_openat, &args);
+        if self.position != 0 && flags & libc::O_PATH == 0 {
+            let seek = [opened.into(), self.position.into(), libc::SEEK_SET.into()];
+            batch.must("setting a file position", libc::SYS_lseek, &seek);
+        }
+        opened
+    }
+}
+
+/// Whether this is a file of /proc about a thread that is not the first of its process.
+pub(super) fn is_of_thread(look: &Look, known: &Known<'_>) -> bool {
+    if !matches!(look.file_type(), libc::S_IFREG | libc::S_IFDIR | libc::S_IFLNK) || !State::matches(look) {
+        return false;
+    }
     let first = |number: i32| {
         let status = known.pod.root().join(format!("proc/{number}/status"));
         let text = std::fs::read_to_string(status).unwrap_or_default();
-        // What has ended meanwhile was found a moment ago, and is not a thread's for that.
+        // Of what has ended meanwhile nothing is known; its files are refused by their path.
         text.lines().find_map(|line| line.strip_prefix("Tgid:")?.trim().parse().ok()).unwrap_or(number)
     };
-    match numbers(&path) {
-        Some((process, thread)) if first(process) != thread.unwrap_or(process) => {
-            Err(Stop::cannot(ABOUT_A_THREAD.0, ABOUT_A_THREAD.1))
-        }
-        _ => Ok(path),
-    }
+    numbers(look.link()).is_some_and(|(process, thread)| first(process) != thread.unwrap_or(process))
 }
 
 /// Of which process in /proc a path tells, and of which of its threads.

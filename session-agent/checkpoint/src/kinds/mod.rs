@@ -26,6 +26,7 @@ pub mod inotify;
 pub mod ipc;
 pub mod kernel_file;
 pub mod kernel_name;
+pub mod late;
 pub mod leases;
 pub mod locks;
 mod mapped_file;

@@ -1,18 +1,20 @@
 //! Handles of processes: pidfd_open(2), CLONE_PIDFD.
 //!
 //! One whose process has ended and been waited for tells nothing but that, so any such handle will do.
-//! Refused: those of processes outside the session, and of threads that are not the first of their process: these
-//! are made after the descriptors, which they share.
+//! Refused: those of processes outside the session. Those of threads that are not the first of their process are made
+//! late ([`super::late`]).
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use roam_sys::batch::{Batch, RetOf};
 use roam_sys::descriptor;
 use serde::{Deserialize, Serialize};
 
 use super::build::Build;
 use super::gather::{Capture, Known};
+use super::late;
 use super::open_file::{FileId, Look, OpenFileKind, Stop};
 use crate::error::Error;
 use crate::pod::Pod;
@@ -24,6 +26,8 @@ pub struct State {
     pub pid: Option<i32>,
     /// PIDFD_THREAD.
     pub thread: bool,
+    /// It is of a thread that is made after the descriptors.
+    pub late: bool,
 }
 
 /// How long roam-init may take to notice that a process has ended.
@@ -36,22 +40,29 @@ impl OpenFileKind for State {
     }
 
     fn check(look: &Look, known: &Known<'_>) -> Result<(), Stop> {
-        pid(look, known).map(drop)
+        pid(look, known)?;
+        if is_of_thread(look, known) { late::check(look, known) } else { Ok(()) }
     }
 
     fn capture(look: &Look, at: &mut Capture<'_>) -> Result<Self, Stop> {
-        Ok(Self { pid: pid(look, &at.known)?, thread: look.info.flags & THREAD != 0 })
+        Self::check(look, &at.known)?;
+        Ok(Self {
+            pid: pid(look, &at.known)?,
+            thread: look.info.flags & THREAD != 0,
+            late: is_of_thread(look, &at.known),
+        })
     }
 
     fn make(&self, id: FileId, at: &mut Build<'_>) -> Result<(), Error> {
-        let flags = libc::O_NONBLOCK | if self.thread { THREAD } else { 0 };
         let slot = at.slot(id);
-        let Some(pid) = self.pid else {
+        if self.pid.is_none() {
             let ended = ended(at.pod).map_err(|e| Error::system("making a handle of an ended process", e))?;
             return at.import(ended.as_fd(), slot);
-        };
-        let batch = at.batch(0)?;
-        let fd = batch.must("pidfd_open", libc::SYS_pidfd_open, &[pid.into(), flags.into()]);
+        }
+        if self.late {
+            return late::stand_in(id, at);
+        }
+        let Some(fd) = self.open(at.batch(0)?) else { return Ok(()) };
         at.place(fd, slot);
         Ok(())
     }
@@ -63,6 +74,24 @@ impl OpenFileKind for State {
     fn finish(&self, _id: FileId, _at: &mut Build<'_>) -> Result<(), Error> {
         Ok(())
     }
+}
+
+impl State {
+    /// Adds the call that opens it; none if its process has ended.
+    pub(super) fn open(&self, batch: &mut Batch) -> Option<RetOf> {
+        let flags = libc::O_NONBLOCK | if self.thread { THREAD } else { 0 };
+        Some(batch.must("pidfd_open", libc::SYS_pidfd_open, &[self.pid?.into(), flags.into()]))
+    }
+}
+
+/// Whether this is a handle of a thread of the session that is not the first of its process.
+pub(super) fn is_of_thread(look: &Look, known: &Known<'_>) -> bool {
+    let host = look.info.decimal("Pid").unwrap_or(0) as i32;
+    State::matches(look)
+        && look.info.flags & THREAD != 0
+        && host > 0
+        && known.pod_pid(host).is_none()
+        && known.pod_thread(host).is_some()
 }
 
 /// A handle of a process of the pod that has ended and been waited for.
@@ -91,9 +120,6 @@ fn pid(look: &Look, known: &Known<'_>) -> Result<Option<i32>, Stop> {
     }
     if let Some(pid) = known.pod_pid(host as i32) {
         return Ok(Some(pid));
-    }
-    if look.info.flags & THREAD != 0 && known.pod_thread(host as i32).is_some() {
-        return Err(Stop::cannot("it stands for a thread that is not the first of its process", remedy));
     }
     match look.info.value("NSpid").and_then(|v| v.split_whitespace().nth(1)?.parse().ok()) {
         Some(pid) => Ok(Some(pid)),

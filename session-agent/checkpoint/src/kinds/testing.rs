@@ -233,7 +233,8 @@ impl Session {
         }
         let pids = self.image.tables.iter().map(|t| t.pid).collect();
         let mut stubs = TestStubs { siblings: &mut siblings, pids };
-        descriptors::restore(&self.image, &mut stubs, &slots, &Here::new(), &mut self.named)?;
+        let late = descriptors::restore(&self.image, &mut stubs, &slots, &Here::new(), &mut self.named)?;
+        super::late::make(&self.image, &late, &mut stubs)?;
         super::inotify::watch(&self.image, &mut stubs)?;
         for place in super::locks::all(&self.image) {
             let mut batch = Batch::new();

@@ -24,7 +24,7 @@ use crate::kinds::private_files;
 use crate::kinds::process;
 use crate::kinds::sysv;
 use crate::kinds::tree::Node;
-use crate::kinds::{descriptors, inotify, vdso};
+use crate::kinds::{descriptors, inotify, late, vdso};
 use crate::objects::{ObjectId, ObjectKind, ObjectSlots};
 use crate::pages::Backing;
 use crate::pod::{Externals, Pod};
@@ -111,7 +111,7 @@ impl Restorer {
         if locks::any_lease(&image.descriptors) {
             ask_for_locks()?;
         }
-        descriptors::restore(&image.descriptors, &mut self, &slots, pod, externals)?;
+        let late = descriptors::restore(&image.descriptors, &mut self, &slots, pod, externals)?;
         let stand_ins = self.make_folders(image, pod)?;
         for one in &mut building {
             one.stub = *self.stub(one.state.pid)?;
@@ -133,6 +133,7 @@ impl Restorer {
             one.enter_root(&stand_ins)?;
             self.make_threads(one, image, pod)?;
         }
+        late::make(&image.descriptors, &late, &mut self)?;
         // Children before their parents, which are told of their stops.
         for one in building.iter_mut().rev() {
             if let Some(stopped) = one.state.stopped {

@@ -35,6 +35,7 @@ pub use build::Prepared;
 use stub::{KernelBlock, Stub};
 
 use crate::error::Error;
+use crate::kinds::late;
 use crate::kinds::namespaces::Id;
 use crate::kinds::pid_namespaces::{Level, Pids};
 use crate::kinds::private_files;
@@ -402,25 +403,8 @@ impl Stubs for Restorer {
         )
         .map_err(io)?;
         let mut batch = Batch::new();
-        // struct msghdr with one byte of data and room for one descriptor.
-        let byte = batch.room(1);
-        let vector = batch.room(16);
-        batch.pointer(vector, 0, byte);
-        let control = batch.room(24);
-        let header = batch.room(56);
-        batch.pointer(header, 16, vector);
-        batch.pointer(header, 32, control);
-        batch.fill(vector, 8, &1u64.to_le_bytes());
-        batch.fill(header, 24, &1u64.to_le_bytes());
-        batch.fill(header, 40, &24u64.to_le_bytes());
-        batch.must(
-            "receiving a descriptor",
-            libc::SYS_recvmsg,
-            &[number.into(), header.into(), libc::MSG_CMSG_CLOEXEC.into()],
-        );
-        let done = self.run_in_holder(&batch)?;
-        let control = done.bytes(control);
-        Ok(i32::from_le_bytes(control[16..20].try_into().expect("four bytes")))
+        let got = late::receive(number, &mut batch);
+        Ok(self.run_in_holder(&batch)?.u32(got) as i32)
     }
 }
 
