@@ -8,9 +8,7 @@ static int chain[4];
 static int waiter(void *unused) {
     (void)unused;
     struct epoll_event event;
-    int count;
-    while ((count = epoll_wait(chain[3], &event, 1, -1)) < 0 && errno == EINTR) {
-    }
+    int count = epoll_wait(chain[3], &event, 1, -1);
     return count == 1 ? (int)event.data.u64 : 1;
 }
 

@@ -4,36 +4,29 @@
 #include <sys/sem.h>
 
 static int set, doomed;
-/* signal(7): semop ends with EINTR at a stop; then it is called again, as programs have to. */
-static int again(int id, struct sembuf *operations, size_t many, int seconds) {
-    int answer;
-    int64_t end = now_ms() + seconds * 1000;
-    do {
-        int64_t left = end - now_ms();
-        if (left < 0) left = 0;
-        answer = semtimedop(id, operations, many, seconds ? &(struct timespec){left / 1000, left % 1000 * 1000000} : NULL);
-    } while (answer < 0 && errno == EINTR);
-    return answer;
+/* One wait; a move interrupts none. */
+static int once(int id, struct sembuf *operations, size_t many, int seconds) {
+    return semtimedop(id, operations, many, seconds ? &(struct timespec){seconds, 0} : NULL);
 }
 
-static int for_more(void *unused) { (void)unused; return again(set, &(struct sembuf){0, -3, 0}, 1, 0) == 0 ? 0 : 1; }
-static int for_zero(void *unused) { (void)unused; return again(set, &(struct sembuf){1, 0, 0}, 1, 0) == 0 ? 0 : 1; }
+static int for_more(void *unused) { (void)unused; return once(set, &(struct sembuf){0, -3, 0}, 1, 0) == 0 ? 0 : 1; }
+static int for_zero(void *unused) { (void)unused; return once(set, &(struct sembuf){1, 0, 0}, 1, 0) == 0 ? 0 : 1; }
 static int for_both(void *unused) {
     (void)unused;
-    return again(set, (struct sembuf[]){{2, -1, SEM_UNDO}, {3, -2, 0}}, 2, 0) == 0 ? 0 : 1;
+    return once(set, (struct sembuf[]){{2, -1, SEM_UNDO}, {3, -2, 0}}, 2, 0) == 0 ? 0 : 1;
 }
-static int for_long(void *unused) { (void)unused; return again(set, &(struct sembuf){4, -1, 0}, 1, 900) == 0 ? 0 : 1; }
+static int for_long(void *unused) { (void)unused; return once(set, &(struct sembuf){4, -1, 0}, 1, 900) == 0 ? 0 : 1; }
 static int times_out(void *unused) {
     (void)unused;
     int64_t start = now_ms();
-    int answer = again(set, &(struct sembuf){5, -1, 0}, 1, 4);
+    int answer = once(set, &(struct sembuf){5, -1, 0}, 1, 4);
     int number = errno;
     int64_t took = now_ms() - start;
     return answer < 0 && number == EAGAIN && took >= 3999 && took < 60000 ? 0 : 1;
 }
 static int is_removed(void *unused) {
     (void)unused;
-    return again(doomed, &(struct sembuf){0, -1, 0}, 1, 0) < 0 && errno == EIDRM ? 0 : 1;
+    return once(doomed, &(struct sembuf){0, -1, 0}, 1, 0) < 0 && errno == EIDRM ? 0 : 1;
 }
 
 static int (*const bodies[])(void *) = {for_more, for_zero, for_both, for_long, times_out, is_removed};

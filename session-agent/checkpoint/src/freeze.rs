@@ -129,7 +129,7 @@ pub fn freeze(pod: &dyn Pod) -> Result<Frozen, Error> {
                 return Ok(frozen);
             }
             Err(error) => {
-                stopper.let_go();
+                stopper.let_go(&waits, since);
                 if !stopper.late || attempts.peek().is_none() {
                     return Err(error);
                 }
@@ -198,43 +198,41 @@ impl Frozen {
         for process in &self.processes {
             dumpable::close(process);
             for thread in &process.threads {
-                self.resume_call(process.host, thread);
+                resume_call(thread.tracee, &self.waits, self.since);
                 let _ = thread.tracee.detach(0);
             }
         }
     }
 }
 
-impl Frozen {
-    /// Has an interrupted call with a time-out go on with what remains of it. The kernel could do so by
-    /// itself (restart_syscall), but then the next freeze could no longer tell which call it was.
-    fn resume_call(&self, host: i32, thread: &FrozenThread) {
-        let tid = thread.tracee.tid();
-        let Ok(mut registers) = thread.tracee.registers() else { return };
-        if !syscalls::has_relative_timeout(&registers) {
-            return;
-        }
-        let Ok(now) = status::read_thread(host, tid) else { return };
-        if self.waits.is_empty() {
-            // This kernel does not say since when threads wait: its own restart is exact.
-            if syscalls::undo_spurious_eintr(&mut registers) {
-                let _ = thread.tracee.set_registers(&registers);
-            }
-            return;
-        }
-        // One that ran since it was observed has only just begun to wait.
-        let waited = self.waits.waited(tid, now.voluntary_switches).unwrap_or(0);
-        let waited = waited + self.since.elapsed().as_nanos() as i64;
-        let resume = syscalls::prepare(&mut registers, waited, |at| read_timespec(host, at));
-        if let Resume::WithTimespec { address, timespec } = resume {
-            let mut bytes = timespec[0].to_le_bytes().to_vec();
-            bytes.extend_from_slice(&timespec[1].to_le_bytes());
-            if roam_sys::memory::write(host, address, &bytes).is_err() {
-                return; // the kernel restarts it, then
-            }
-        }
-        let _ = thread.tracee.set_registers(&registers);
+/// Has an interrupted call of a stopped thread, since when stopped, go on with what remains of its time. The kernel
+/// could do so by itself (restart_syscall), but then the next freeze could no longer tell which call it was.
+pub(crate) fn resume_call(tracee: Tracee, waits: &Waits, since: Instant) {
+    let tid = tracee.tid();
+    let Ok(mut registers) = tracee.registers() else { return };
+    if !syscalls::needs_help(&registers) {
+        return;
     }
+    let Ok(now) = status::read(tid) else { return };
+    if waits.is_empty() {
+        // This kernel does not say since when threads wait: its own restart is exact.
+        if syscalls::undo_spurious_eintr(&mut registers) {
+            let _ = tracee.set_registers(&registers);
+        }
+        return;
+    }
+    // One that ran since it was observed has only just begun to wait.
+    let waited = waits.waited(tid, now.voluntary_switches).unwrap_or(0);
+    let waited = waited + since.elapsed().as_nanos() as i64;
+    let resume = syscalls::prepare(&mut registers, waited, |at| read_timespec(tid, at));
+    if let Resume::WithTimespec { address, timespec } = resume {
+        let mut bytes = timespec[0].to_le_bytes().to_vec();
+        bytes.extend_from_slice(&timespec[1].to_le_bytes());
+        if roam_sys::memory::write(tid, address, &bytes).is_err() {
+            return; // the kernel restarts it, then
+        }
+    }
+    let _ = tracee.set_registers(&registers);
 }
 
 impl Drop for Frozen {

@@ -17,9 +17,9 @@ use roam_sys::procfs::{self, stat, status};
 use roam_sys::ptrace::{FOLLOW, Stop, Tracee};
 
 use crate::error::{Error, TRY_AGAIN};
-use crate::freeze::{FrozenProcess, FrozenThread, PATIENCE, refuse};
+use crate::freeze::{FrozenProcess, FrozenThread, PATIENCE, refuse, resume_call};
 use crate::kinds::pid_namespaces::Level;
-use crate::kinds::syscalls;
+use crate::kinds::syscalls::Waits;
 use crate::kinds::tree::Node;
 use crate::pod::Pod;
 
@@ -341,13 +341,14 @@ impl Stopper {
     }
 
     /// Lets all of them run on. One that has not stopped yet does so as soon as it wakes, and must find
-    /// somebody then; a new thread or child of one may be attached without having been seen.
-    pub fn let_go(&mut self) {
+    /// somebody then; a new thread or child of one may be attached without having been seen. Calls go on as after a freeze
+    /// that began then.
+    pub fn let_go(&mut self, waits: &Waits, since: Instant) {
         let unseen = self.born.iter().filter(|tid| !self.threads.contains_key(tid));
         let mut left: HashMap<i32, Tracee> = unseen.map(|&tid| (tid, Tracee::auto_attached(tid))).collect();
         for (&tid, (_, tracee, stop)) in &self.threads {
             if stop.is_some() {
-                resume_wait(*tracee);
+                resume_call(*tracee, waits, since);
             }
             if stop.is_none() || tracee.detach(0).is_err() {
                 left.insert(tid, *tracee);
@@ -360,23 +361,13 @@ impl Stopper {
                 Ok(Some(Stop::Ended(_))) | Err(_) => false,
                 Ok(Some(stop)) => {
                     born.extend(started(*tracee, stop));
-                    resume_wait(*tracee);
+                    resume_call(*tracee, waits, since);
                     tracee.detach(if let Stop::Signal(signal) = stop { signal } else { 0 }).is_err()
                 }
             });
             left.extend(born.into_iter().map(|tid| (tid, Tracee::auto_attached(tid))));
             std::thread::sleep(Duration::from_micros(200));
         }
-    }
-}
-
-/// A wait that the stop ended with EINTR goes on. One with a time-out the program begins again itself, since it
-/// knows what is left.
-fn resume_wait(tracee: Tracee) {
-    if let Ok(mut registers) = tracee.registers()
-        && syscalls::undo_endless_eintr(&mut registers)
-    {
-        let _ = tracee.set_registers(&registers);
     }
 }
 

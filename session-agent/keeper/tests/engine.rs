@@ -245,6 +245,62 @@ fn a_frozen_session_that_is_let_go_notices_nothing() {
     });
 }
 
+/// Waits in calls that the kernel ends with EINTR for a mere stop (65 is semop), each in a thread of its own and without
+/// Python's repetition. Answers how many still wait; then wakes them and tells what came of each.
+const WAITER: &str = "
+import ctypes, os, socket, struct, sys, threading
+libc = ctypes.CDLL(None, use_errno=True)
+sets = [libc.semget(0, 1, 0o600) for _ in range(2)]
+pair = socket.socketpair()
+pair[0].setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack('qq', 1000, 0))
+reader, writer = os.pipe()
+one = struct.pack('Hhh', 0, -1, 0)
+span = struct.pack('qq', 1000, 0)
+entry = struct.pack('ihh', reader, 1, 0)
+room = ctypes.create_string_buffer(8)
+polled = ctypes.create_string_buffer(entry)
+calls = [lambda: libc.syscall(65, sets[0], one, 1), lambda: libc.semtimedop(sets[1], one, 1, span),
+         lambda: libc.recv(pair[0].fileno(), room, 1, 0), lambda: libc.poll(polled, 1, 1000000)]
+results = [None] * len(calls)
+def run(i):
+    answer = calls[i]()
+    results[i] = (answer, ctypes.get_errno() if answer < 0 else 0)
+threads = [threading.Thread(target=run, args=(i,)) for i in range(len(calls))]
+for thread in threads: thread.start()
+def asleep(thread):
+    path = f'/proc/self/task/{thread.native_id}/stat'
+    return open(path).read().rpartition(')')[2].split()[0] == 'S'
+while not all(asleep(thread) for thread in threads): pass
+print('ready', flush=True)
+for line in sys.stdin:
+    if line.strip() == 'wake':
+        for s in sets: libc.semop(s, struct.pack('Hhh', 0, 1, 0), 1)
+        pair[1].send(b'x')
+        os.write(writer, b'x')
+        for thread in threads: thread.join()
+        for s in sets: libc.semctl(s, 0, 0)
+        print(results, flush=True)
+    else:
+        print(sum(result is None for result in results), flush=True)
+";
+
+#[test]
+fn waits_of_a_session_that_is_let_go_are_not_interrupted() {
+    as_ordinary_user("waits_of_a_session_that_is_let_go_are_not_interrupted", || {
+        let folders = Folders::new();
+        let mut pipes = Pipes::new();
+        let pod = create(&folders, "one");
+        start(&pod, &pipes, &["/usr/bin/python3", "-c", WAITER]);
+        assert_eq!(pipes.line(), "ready");
+        for _ in 0..5 {
+            drop(freeze(&pod).unwrap());
+            assert_eq!(pipes.ask("how many"), "4");
+        }
+        assert_eq!(pipes.ask("wake"), "[(0, 0), (0, 0), (1, 0), (1, 0)]");
+        pod.end().unwrap();
+    });
+}
+
 /// Maps a file by path, as settings are mapped, and answers with the first byte of what it sees.
 const MAPPER: &str = "
 import ctypes, os, sys

@@ -8,8 +8,9 @@
 //! - -516 (ERESTART_RESTARTBLOCK): poll, nanosleep, relative futex waits. What remains of the time-out is
 //!   kept by the source's kernel out of reach. The time already waited is known from the
 //!   scheduler ([`observe`]), so the call is made again with the rest.
-//! - A few calls give up with EINTR for a mere stop (signal(7)): epoll_wait, semop, sigtimedwait, io_getevents.
-//!   They are made again too, also when the session only thaws.
+//! - A few calls give up with EINTR for a mere stop (signal(7)): epoll_wait, semop, sigtimedwait, io_getevents, and
+//!   what waits at a socket with SO_RCVTIMEO or SO_SNDTIMEO. They are made again too, also when the session only
+//!   thaws. A socket's time-out begins anew, since it is not the call's.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -107,10 +108,10 @@ pub enum Resume {
     },
 }
 
-/// True if the call should be made again although it ended with EINTR.
-#[must_use]
-pub fn undo_spurious_eintr(registers: &mut Registers) -> bool {
-    let spurious = registers.rax as i64 == EINTR
+/// Whether the call gave up with EINTR for a mere stop. No signal of the program's own has been delivered then: its
+/// handler would have other registers. What is listed has done nothing that making it again would repeat.
+fn is_spurious(registers: &Registers) -> bool {
+    registers.rax as i64 == EINTR
         && matches!(
             registers.orig_rax as i64,
             libc::SYS_epoll_wait
@@ -120,24 +121,38 @@ pub fn undo_spurious_eintr(registers: &mut Registers) -> bool {
                 | libc::SYS_semtimedop
                 | libc::SYS_rt_sigtimedwait
                 | libc::SYS_io_getevents
-        );
+                // Of sockets with SO_RCVTIMEO or SO_SNDTIMEO.
+                | libc::SYS_read
+                | libc::SYS_readv
+                | libc::SYS_write
+                | libc::SYS_writev
+                | libc::SYS_recvfrom
+                | libc::SYS_recvmsg
+                | libc::SYS_recvmmsg
+                | libc::SYS_sendto
+                | libc::SYS_sendmsg
+                | libc::SYS_sendmmsg
+                | libc::SYS_accept
+                | libc::SYS_accept4
+                | libc::SYS_connect
+        )
+}
+
+/// True if the call should be made again although it ended with EINTR.
+#[must_use]
+pub fn undo_spurious_eintr(registers: &mut Registers) -> bool {
+    let spurious = is_spurious(registers);
     if spurious {
         registers.rax = ERESTARTNOHAND as u64;
     }
     spurious
 }
 
-/// The same where nothing is lost by making the call anew: it waits without a time-out.
+/// Whether the kernel would not go on with the call as if nothing had been, or would do so in a way in which the next
+/// freeze could no longer tell which call it was.
 #[must_use]
-pub fn undo_endless_eintr(registers: &mut Registers) -> bool {
-    let endless = match registers.orig_rax as i64 {
-        libc::SYS_epoll_wait | libc::SYS_epoll_pwait => (registers.r10 as u32).cast_signed() < 0,
-        libc::SYS_epoll_pwait2 | libc::SYS_semtimedop => registers.r10 == 0,
-        libc::SYS_rt_sigtimedwait => registers.rdx == 0,
-        libc::SYS_io_getevents => registers.r8 == 0,
-        nr => nr == libc::SYS_semop,
-    };
-    endless && undo_spurious_eintr(registers)
+pub fn needs_help(registers: &Registers) -> bool {
+    registers.rax as i64 == ERESTART_RESTARTBLOCK || is_spurious(registers)
 }
 
 /// Whether this thread's wait has a time-out whose rest must be worked out.
@@ -262,18 +277,26 @@ mod tests {
     }
 
     #[test]
-    fn only_waits_without_an_end_are_made_anew_as_they_are() {
-        for (nr, time_out) in [(libc::SYS_epoll_wait, 5), (libc::SYS_io_getevents, 0x1000)] {
+    fn what_a_mere_stop_ends_is_made_anew() {
+        for nr in
+            [libc::SYS_semop, libc::SYS_epoll_wait, libc::SYS_recvfrom, libc::SYS_accept4, libc::SYS_read]
+        {
             let mut r = registers(nr, EINTR);
-            let none = if nr == libc::SYS_epoll_wait { u64::from(u32::MAX) } else { 0 };
-            (r.r10, r.r8) = (time_out, time_out);
-            assert!(!undo_endless_eintr(&mut r) && r.rax as i64 == EINTR);
-            (r.r10, r.r8) = (none, none);
-            assert!(undo_endless_eintr(&mut r) && r.rax as i64 == ERESTARTNOHAND);
+            assert!(needs_help(&r) && undo_spurious_eintr(&mut r) && r.rax as i64 == ERESTARTNOHAND);
         }
-        assert!(undo_endless_eintr(&mut registers(libc::SYS_semop, EINTR)));
-        assert!(!undo_endless_eintr(&mut registers(libc::SYS_read, EINTR)));
-        assert!(!undo_endless_eintr(&mut registers(libc::SYS_semop, 1)));
+        // Done, or never to be repeated.
+        for (nr, code) in [(libc::SYS_semop, 1), (libc::SYS_close, EINTR), (libc::SYS_pause, EINTR)] {
+            let mut r = registers(nr, code);
+            assert!(!needs_help(&r) && !undo_spurious_eintr(&mut r) && r.rax as i64 == code);
+        }
+    }
+
+    #[test]
+    fn a_socket_s_time_out_needs_no_place() {
+        let mut r = registers(libc::SYS_recvfrom, EINTR);
+        assert!(!has_relative_timeout(&r));
+        assert_eq!(prepare(&mut r, 5, |_| None), Resume::Changed);
+        assert_eq!(r.rax as i64, ERESTARTNOHAND);
     }
 
     #[test]
