@@ -33,6 +33,7 @@ use crate::kinds::private_files;
 use crate::kinds::process::{self, ProcessState};
 use crate::kinds::resident;
 use crate::kinds::sharing;
+use crate::kinds::sysv;
 use crate::kinds::threads;
 use crate::kinds::timers;
 use crate::kinds::tree::{self, Node};
@@ -257,14 +258,15 @@ impl Frozen {
             }
         }
         let private = private_files::capture(pod, &holders, objects)?;
-        let (ipc, unattached, helper) = match self.living().find(|p| finder.places(p.node.pid).ipc == 0) {
-            Some(first) => {
-                let _raised = Raised::take(first.host, &[libc::RLIMIT_NOFILE]);
-                let lists = ipc::lists(&mut |batch| self.run(first.node.pid, batch))?;
-                ipc::capture(&lists, self, pod, objects)?
-            }
-            None => Default::default(),
-        };
+        let (ipc, unattached, attached, helper) =
+            match self.living().find(|p| finder.places(p.node.pid).ipc == 0) {
+                Some(first) => {
+                    let _raised = Raised::take(first.host, &[libc::RLIMIT_NOFILE]);
+                    let lists = ipc::lists(&mut |batch| self.run(first.node.pid, batch))?;
+                    ipc::capture(&lists, self, pod, objects)?
+                }
+                None => Default::default(),
+            };
         self.helper = helper;
         // Descriptors before memory: they know the true size of the objects that are mapped as well.
         let descriptors = descriptors::capture(&holders, pod, &inside, externals, objects, self)?;
@@ -276,6 +278,10 @@ impl Frozen {
             return Err(Error::Refused(builder.refusals));
         }
         let (mut layout, mut views, areas) = builder.finish(&finder);
+        let stranger = sysv::stranger(&attached, &views);
+        if let Some(process) = self.living().find(|p| Some(p.host) == stranger) {
+            return Err(Error::Refused(vec![refusal(process, sysv::OF_NO_LIST)]));
+        }
         views.extend(unattached);
         layout.private = private;
         layout.namespaces = inside.namespaces;

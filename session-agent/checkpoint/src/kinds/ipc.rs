@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use super::helper::Helper;
 use super::memory::{ObjectViews, View};
-use super::{messages, semaphores, sysv};
+use super::sysv::{self, Attached};
+use super::{messages, semaphores};
 use crate::error::Error;
 use crate::freeze::Frozen;
 use crate::objects::Objects;
@@ -85,12 +86,12 @@ pub fn capture(
     frozen: &Frozen,
     pod: &dyn Pod,
     objects: &mut Objects,
-) -> Result<(Ipc, ObjectViews, Option<Helper>), Error> {
-    let unattached = sysv::register(segments, objects);
+) -> Result<(Ipc, ObjectViews, Attached, Option<Helper>), Error> {
+    let (unattached, attached) = sysv::register(segments, objects);
     let (sets, queues) = (semaphores::parse(sets), messages::parse(queues));
     let mut views = ObjectViews::new();
     if unattached.is_empty() && sets.is_empty() && queues.is_empty() {
-        return Ok((Ipc::default(), views, None));
+        return Ok((Ipc::default(), views, attached, None));
     }
     let mut helper = Helper::start(pod)?;
     for segment in &unattached {
@@ -103,7 +104,7 @@ pub fn capture(
         semaphores: semaphores::capture(sets, frozen, &mut helper)?,
         queues: messages::capture(queues, &mut helper)?,
     };
-    Ok((ipc, views, (!unattached.is_empty()).then_some(helper)))
+    Ok((ipc, views, attached, (!unattached.is_empty()).then_some(helper)))
 }
 
 /// Makes semaphores and queues anew. The processes are there and still have their privileges.

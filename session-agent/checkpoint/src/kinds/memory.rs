@@ -229,10 +229,7 @@ impl<'a> Builder<'a> {
                 // little is known to make them.
                 return match self.objects.find(sysv::DEVICE, area.inode) {
                     Some(object) => Ok(Some(Backing::Object { object, offset: area.offset })),
-                    None if self.still => Err(no(
-                        "it is System V shared memory of an ipc namespace that the session is not in",
-                        "Let the program detach it, then try again.",
-                    )),
+                    None if self.still => Err(no(sysv::OF_NO_LIST.0, sysv::OF_NO_LIST.1)),
                     None => Ok(None),
                 };
             } else if aio::is_ring(path) {

@@ -6,11 +6,14 @@
 //!
 //! What differs afterwards: creator's and last user's pid and the times, which no call can set.
 
+use std::collections::HashMap;
+
 use roam_sys::batch::{Batch, Done, RetOf};
 use roam_sys::procfs::smaps::VmFlags;
 
 use super::helper::Helper;
 use super::ipc::{self, check_id, column, lines, want_id};
+use super::memory::{ObjectViews, View};
 use crate::error::Error;
 use crate::objects::{Object, ObjectId, ObjectKind, Objects};
 use crate::pages::{Backing, Mapping, PAGE};
@@ -33,20 +36,39 @@ pub struct Unattached {
     pub size: u64,
 }
 
+/// How often each segment of the list is mapped, by the kernel's count.
+pub type Attached = HashMap<ObjectId, usize>;
+
 /// Registers every segment of the list; returns those that nobody has attached.
-pub fn register(text: &str, objects: &mut Objects) -> Vec<Unattached> {
-    let mut unattached = Vec::new();
+pub fn register(text: &str, objects: &mut Objects) -> (Vec<Unattached>, Attached) {
+    let (mut unattached, mut attached) = (Vec::new(), Attached::new());
     for segment in parse(text) {
         let kind = ObjectKind::SysV { shmid: segment.shmid, key: segment.key, mode: segment.mode };
         objects.replace(DEVICE, segment.shmid as u64, Object { kind, size: segment.size });
-        if segment.attached == 0
-            && let Some(object) = objects.find(DEVICE, segment.shmid as u64)
-        {
+        let Some(object) = objects.find(DEVICE, segment.shmid as u64) else { continue };
+        attached.insert(object, segment.attached as usize);
+        if segment.attached == 0 {
             unattached.push(Unattached { object, shmid: segment.shmid, size: segment.size });
         }
     }
-    unattached
+    (unattached, attached)
 }
+
+/// The process, as the keeper sees it, of a segment that is mapped more often than the kernel counts: one of them is
+/// another namespace's segment of the same id.
+#[must_use]
+pub fn stranger(attached: &Attached, views: &ObjectViews) -> Option<i32> {
+    let too_many = |(object, views): (&ObjectId, &Vec<View>)| {
+        attached.get(object).is_some_and(|count| views.len() > *count).then(|| views.last().map(|v| v.host))
+    };
+    views.iter().find_map(too_many).flatten()
+}
+
+/// Why such memory is refused, and what helps.
+pub const OF_NO_LIST: (&str, &str) = (
+    "it is System V shared memory of an ipc namespace that the session is not in",
+    "Let the program detach it, then try again.",
+);
 
 /// Attaches a segment in the helper, for reading it there.
 ///
@@ -220,6 +242,16 @@ mod tests {
             parse(text),
             [Segment { key: 0x1234_5678, shmid: 98, mode: 0o1600, size: 8192, attached: 2 }]
         );
+    }
+
+    #[test]
+    fn more_mappings_than_the_kernel_counts_are_of_somebody_else() {
+        let (id, other) = (ObjectId(3), ObjectId(4));
+        let view = |host| View { host, address: 0, offset: 0, len: PAGE, prot: 3, shared: true };
+        let views = ObjectViews::from([(id, vec![view(7), view(8)]), (other, vec![view(9)])]);
+        assert_eq!(stranger(&Attached::from([(id, 2)]), &views), None);
+        assert_eq!(stranger(&Attached::from([(id, 3)]), &views), None, "somebody outside has it as well");
+        assert_eq!(stranger(&Attached::from([(id, 1)]), &views), Some(8));
     }
 
     #[test]
