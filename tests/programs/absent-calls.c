@@ -36,6 +36,9 @@ static int look(void *unused) {
         CHECK(!confined || (fd < 0 && errno == sockets[i].error), "a socket of family %d is there", sockets[i].family);
         if (fd >= 0) close(fd);
     }
+    int one = 1, unix_one = MUST(socket(AF_UNIX, SOCK_STREAM, 0));
+    CHECK(!confined || (setsockopt(unix_one, SOL_SOCKET, 84 /* SO_INQ */, &one, sizeof one) < 0 && errno == ENOPROTOOPT), "SO_INQ is there");
+    close(unix_one);
     int tcp = MUST(socket(AF_INET, SOCK_STREAM, 0));
     for (size_t i = 0; i < sizeof options / sizeof *options; i++) {
         int answer = setsockopt(tcp, options[i].level, options[i].name, "tls", 4);

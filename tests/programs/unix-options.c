@@ -30,12 +30,15 @@ int main(void) {
     MUST(setsockopt(pair[0], SOL_SOCKET, SO_OOBINLINE, &one, sizeof one));
     MUST(setsockopt(pair[0], SOL_SOCKET, SO_TIMESTAMP, &one, sizeof one));
     MUST(setsockopt(pair[1], SOL_SOCKET, SO_TIMESTAMPNS, &one, sizeof one));
+    /* SO_PASSRIGHTS, which kernels before 6.16 have not. */
+    int none = 0, rights = setsockopt(pair[1], SOL_SOCKET, 83, &none, sizeof none);
     long sent = option(pair[0], SO_SNDBUF, 4), received = option(pair[1], SO_RCVBUF, 4);
     ready();
     CHECK(option(pair[0], SO_SNDBUF, 4) == sent, "the sending buffer is %ld", option(pair[0], SO_SNDBUF, 4));
     CHECK(option(pair[1], SO_RCVBUF, 4) == received, "the receiving buffer is %ld", option(pair[1], SO_RCVBUF, 4));
     long to = option(pair[0], SO_SNDTIMEO, 16), from = option(pair[0], SO_RCVTIMEO, 16);
     CHECK(to >= 3400000 && to <= 3410000 && from >= 20000 && from <= 30000, "time-outs %ld and %ld", to, from);
+    CHECK(rights < 0 || (option(pair[1], 83, 4) == 0 && option(pair[0], 83, 4) == 1), "it takes descriptors again");
     CHECK(option(pair[0], SO_RCVLOWAT, 4) == 3 && option(pair[1], SO_RCVLOWAT, 4) == 1, "the least to read");
     CHECK(option(pair[0], SO_OOBINLINE, 4) == 1 && option(pair[1], SO_OOBINLINE, 4) == 0, "urgent data in line");
     CHECK(option(pair[0], SO_TIMESTAMP, 4) == 1 && option(pair[1], SO_TIMESTAMPNS, 4) == 1, "time stamps");

@@ -80,6 +80,7 @@ const USUAL: [libc::c_long; 17] = [
 const SO_ATTACH_BPF: u32 = 50;
 const SO_ATTACH_REUSEPORT_CBPF: u32 = 51;
 const SO_ATTACH_REUSEPORT_EBPF: u32 = 52;
+const SO_INQ: u32 = 84;
 const TCP_ULP: u32 = 31;
 const TCP_MD5SIG_EXT: u32 = 32;
 const TCP_AO_ADD_KEY: u32 = 38;
@@ -152,14 +153,15 @@ pub fn filter(pass: Option<u64>) -> Vec<libc::sock_filter> {
         op(EQUAL, 0, 1, libc::IPPROTO_MPTCP as u32),
         op(RETURN, 0, 0, error(libc::EPROTONOSUPPORT)),
         op(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW),
-        // Options of sockets that can't be read back, and that change who gets a packet or what is in it: BPF for the
-        // sockets of a port, signatures, the kernel's TLS. Kernels are built without them, too.
-        op(EQUAL, 0, 15, libc::SYS_setsockopt as u32),
+        // Options of sockets that can't be read back, and that change who gets a packet or what comes with it: BPF for the
+        // sockets of a port, how much waits in a unix socket, signatures, the kernel's TLS. Kernels are built without them, too.
+        op(EQUAL, 0, 16, libc::SYS_setsockopt as u32),
         op(LOAD, 0, 0, low(1)),
-        op(EQUAL, 0, 4, libc::SOL_SOCKET as u32),
+        op(EQUAL, 0, 5, libc::SOL_SOCKET as u32),
         op(LOAD, 0, 0, low(2)),
-        op(EQUAL, 9, 0, SO_ATTACH_BPF),
-        op(EQUAL, 8, 0, SO_ATTACH_REUSEPORT_CBPF),
+        op(EQUAL, 10, 0, SO_ATTACH_BPF),
+        op(EQUAL, 9, 0, SO_ATTACH_REUSEPORT_CBPF),
+        op(EQUAL, 8, 0, SO_INQ),
         op(EQUAL, 7, 8, SO_ATTACH_REUSEPORT_EBPF),
         op(EQUAL, 0, 7, libc::IPPROTO_TCP as u32),
         op(LOAD, 0, 0, low(2)),
@@ -354,7 +356,7 @@ mod tests {
         let option =
             |level: i32, name: u32| verdict(libc::SYS_setsockopt, [3, level as u64, name.into(), 0, 4, 0]);
         let unknown = error(libc::ENOPROTOOPT);
-        for name in [SO_ATTACH_BPF, SO_ATTACH_REUSEPORT_CBPF, SO_ATTACH_REUSEPORT_EBPF] {
+        for name in [SO_ATTACH_BPF, SO_ATTACH_REUSEPORT_CBPF, SO_ATTACH_REUSEPORT_EBPF, SO_INQ] {
             assert_eq!(option(libc::SOL_SOCKET, name), unknown);
             assert_eq!(option(libc::IPPROTO_IPV6, name), libc::SECCOMP_RET_ALLOW);
         }

@@ -100,7 +100,6 @@ pub struct Message {
 
 // Younger than some headers.
 const SO_PASSPIDFD: i32 = 76;
-const SO_INQ: i32 = 84;
 const SO_TIMESTAMP_NEW: i32 = 63;
 const SO_TIMESTAMPNS_NEW: i32 = 64;
 /// Without it no descriptors are received, so that it is put back last.
@@ -108,14 +107,13 @@ pub(super) const SO_PASSRIGHTS: i32 = 83;
 /// The option that a peek changes, put back last.
 pub(super) const SO_PEEK_OFF: i32 = 42;
 /// Kept options, with their lengths and what a new socket has.
-pub(super) const OPTIONS: [(i32, usize, i64); 18] = [
+pub(super) const OPTIONS: [(i32, usize, i64); 17] = [
     (libc::SO_SNDBUF, 4, -1),
     (libc::SO_RCVBUF, 4, -1),
     (libc::SO_PASSCRED, 4, 0),
     (libc::SO_PASSSEC, 4, 0),
     (SO_PASSPIDFD, 4, 0),
     (SO_PASSRIGHTS, 4, 1),
-    (SO_INQ, 4, 0),
     (libc::SO_RCVLOWAT, 4, 1),
     (libc::SO_OOBINLINE, 4, 0),
     (libc::SO_TIMESTAMP, 4, 0),
