@@ -21,7 +21,34 @@ static const struct { int level, name, value; } v4[] = {
 };
 enum { V4 = sizeof v4 / sizeof *v4, V6 = sizeof v6 / sizeof *v6 };
 
+/* Whom a socket hears in a group: only one sender, or all but one. */
+static int whom(int fd, const char *group) {
+    char room[sizeof(struct ip_msfilter) + 64] = {0};
+    struct ip_msfilter *filter = (void *)room;
+    *filter = (struct ip_msfilter){.imsf_multiaddr = {inet_addr(group)}, .imsf_interface = {htonl(INADDR_LOOPBACK)}, .imsf_numsrc = 4};
+    socklen_t length = sizeof room;
+    MUST(getsockopt(fd, IPPROTO_IP, IP_MSFILTER, filter, &length));
+    return (int)(filter->imsf_numsrc * 10 + (filter->imsf_fmode == MCAST_INCLUDE));
+}
+
+static void senders(bool set) {
+    static int fd;
+    struct in_addr own = {htonl(INADDR_LOOPBACK)}, other = {inet_addr("127.0.0.77")}, some = {inet_addr("239.1.2.4")}, most = {inet_addr("239.1.2.5")};
+    if (set) {
+        fd = MUST(socket(AF_INET, SOCK_DGRAM, 0));
+        struct ip_mreq_source only = {.imr_multiaddr = some, .imr_interface = own, .imr_sourceaddr = other};
+        MUST(setsockopt(fd, IPPROTO_IP, IP_ADD_SOURCE_MEMBERSHIP, &only, sizeof only));
+        struct ip_mreq all = {most, own};
+        struct ip_mreq_source block = {.imr_multiaddr = most, .imr_interface = own, .imr_sourceaddr = own};
+        MUST(setsockopt(fd, IPPROTO_IP, IP_ADD_MEMBERSHIP, &all, sizeof all));
+        MUST(setsockopt(fd, IPPROTO_IP, IP_BLOCK_SOURCE, &block, sizeof block));
+    }
+    CHECK(whom(fd, "239.1.2.4") == 11, "not one sender only: %d", whom(fd, "239.1.2.4"));
+    CHECK(whom(fd, "239.1.2.5") == 10, "not all senders but one: %d", whom(fd, "239.1.2.5"));
+}
+
 static int chosen(bool set) {
+    senders(set);
     static int fds[2];
     for (int i = 0; set && i < 2; i++) {
         socklen_t length;

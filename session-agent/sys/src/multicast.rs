@@ -49,12 +49,25 @@ fn v6(text: &str) -> Vec<IpAddr> {
     text.lines().filter_map(group).collect()
 }
 
-/// Whether a socket has joined this group on the loop.
-#[must_use]
-pub fn has_joined(fd: BorrowedFd<'_>, group: IpAddr) -> bool {
-    // struct group_filter: interface, group, mode, number of sources, and room for one.
-    let mut filter = [0u8; 272];
+/// More senders than the kernel lets a socket name for one group, unless it is told otherwise (igmp_max_msf).
+const SENDERS: usize = 64;
+/// struct group_filter: interface, group, mode, number of senders, …
+const MODE: usize = 136;
+const NUMBER: usize = 140;
+/// … and the senders.
+const LIST: usize = 144;
+/// struct sockaddr_storage.
+const ADDRESS: usize = 128;
+
+/// Of a group that a socket has joined on the loop, whom it hears there, as MCAST_MSFILTER takes it; nothing if it
+/// hears everybody. `None` if it has not joined.
+///
+/// # Errors
+/// If it names more senders than are asked for.
+pub fn membership(fd: BorrowedFd<'_>, group: IpAddr) -> io::Result<Option<Vec<u8>>> {
+    let mut filter = vec![0u8; LIST + SENDERS * ADDRESS];
     filter[..4].copy_from_slice(&LOOP.to_ne_bytes());
+    filter[NUMBER..LIST].copy_from_slice(&(SENDERS as u32).to_ne_bytes());
     let level = match group {
         IpAddr::V4(ip) => {
             filter[8..10].copy_from_slice(&(libc::AF_INET as u16).to_ne_bytes());
@@ -68,12 +81,24 @@ pub fn has_joined(fd: BorrowedFd<'_>, group: IpAddr) -> bool {
         }
     };
     let mut length = filter.len() as libc::socklen_t;
-    // SAFETY: the buffer is ours and as long as said.
+    // SAFETY: the buffer is ours, as long as said, and has room for as many senders as it says.
     let ret = unsafe {
         let filter = filter.as_mut_ptr().cast();
         libc::getsockopt(fd.as_raw_fd(), level, libc::MCAST_MSFILTER, filter, &raw mut length)
     };
-    ret == 0
+    if ret != 0 {
+        return Ok(None);
+    }
+    let word = |at: usize| filter[at..at + 4].try_into().map_or(0, u32::from_ne_bytes);
+    let (mode, senders) = (word(MODE), word(NUMBER) as usize);
+    if senders > SENDERS {
+        return Err(io::Error::other("it names too many senders"));
+    }
+    if mode == libc::MCAST_EXCLUDE.cast_unsigned() && senders == 0 {
+        return Ok(Some(Vec::new()));
+    }
+    filter.truncate(LIST + senders * ADDRESS);
+    Ok(Some(filter))
 }
 
 #[cfg(test)]
@@ -88,8 +113,8 @@ mod tests {
         let (joined, other) = (UdpSocket::bind("0.0.0.0:0").unwrap(), UdpSocket::bind("0.0.0.0:0").unwrap());
         joined.join_multicast_v4(&group, &Ipv4Addr::LOCALHOST).unwrap();
         assert!(groups_of(Pid::this()).unwrap().contains(&group.into()));
-        assert!(has_joined(joined.as_fd(), group.into()));
-        assert!(!has_joined(other.as_fd(), group.into()));
+        assert_eq!(membership(joined.as_fd(), group.into()).unwrap(), Some(Vec::new()));
+        assert_eq!(membership(other.as_fd(), group.into()).unwrap(), None);
     }
 
     #[test]

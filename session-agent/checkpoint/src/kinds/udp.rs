@@ -39,8 +39,8 @@ pub struct State {
     pub queue: Vec<Datagram>,
     /// Nobody was where it sent to, and the program has not been told.
     pub refused: bool,
-    /// The groups that it joined on the loop.
-    pub groups: Vec<IpAddr>,
+    /// The groups that it joined on the loop, with whom it hears there; nothing for everybody.
+    pub groups: Vec<(IpAddr, Vec<u8>)>,
     /// Options.
     pub options: Vec<SocketOption>,
     /// A packet filter.
@@ -88,7 +88,11 @@ impl OpenFileKind for State {
         nothing_held_back(look)?;
         let pod = at.known.pod.init();
         let known = roam_sys::multicast::groups_of(pod).map_err(failed)?;
-        let joined = |group: &IpAddr| roam_sys::multicast::has_joined(fd, *group);
+        let mut groups = Vec::new();
+        for group in known {
+            let membership = roam_sys::multicast::membership(fd, group).map_err(failed)?;
+            groups.extend(membership.map(|heard| (group, heard)));
+        }
         Ok(Self {
             domain,
             own: inet::own_address(look)?,
@@ -97,7 +101,7 @@ impl OpenFileKind for State {
             // Looking would take the error.
             queue: if refused { Vec::new() } else { queue(fd, domain).map_err(failed)? },
             refused,
-            groups: known.into_iter().filter(joined).collect(),
+            groups,
             options: inet_options::options(look, false),
             filter: socket_options::filter(look)?,
         })
@@ -111,7 +115,7 @@ impl OpenFileKind for State {
         new(self.domain, self.sharing, self.own, slot, at.batch(64)?);
         let early: Vec<_> = self.options.iter().filter(|o| !inet_options::is_late(o)).cloned().collect();
         socket_options::set(&early, slot, at)?;
-        for group in &self.groups {
+        for (group, heard) in &self.groups {
             // struct group_req: interface 1 is the loop, as in every network namespace.
             let address = Address(SocketAddr::new(*group, 0)).bytes();
             let mut request = vec![0; 136];
@@ -122,6 +126,13 @@ impl OpenFileKind for State {
             let data = batch.data(&request);
             let args = [slot.into(), level.into(), libc::MCAST_JOIN_GROUP.into(), data.into(), 136u32.into()];
             batch.must("joining a group", libc::SYS_setsockopt, &args);
+            if !heard.is_empty() {
+                let batch = at.batch(heard.len())?;
+                let data = batch.data(heard);
+                let option = libc::MCAST_MSFILTER.into();
+                let args = [slot.into(), level.into(), option, data.into(), heard.len().into()];
+                batch.must("choosing whom to hear in a group", libc::SYS_setsockopt, &args);
+            }
         }
         Ok(())
     }
