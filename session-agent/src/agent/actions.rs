@@ -402,11 +402,17 @@ async fn park(agent: Arc<Agent>, id: SessionId, file: Option<String>) -> Result<
     if Path::new(&file).exists() {
         return Err(Failure::refused(format!("{file} exists already.")).next("Choose another file."));
     }
-    let generation = agent.core().table.here(&id).map_or(0, |info| info.generation);
-    match keeper_of(&agent, &id).await?.ask(&KeeperRequest::Park { file: file.clone() }).await? {
+    let mut keeper = keeper_of(&agent, &id).await?;
+    let generation = agent.change(|core| core.table.begin_to_park(&id, &file));
+    agent.remember();
+    let answer = keeper.ask(&KeeperRequest::Park { file: file.clone() }).await;
+    agent.change(|core| match &answer {
+        Ok(KeeperAnswer::Parked(_)) => core.table.park(&id, generation, file.clone()),
+        _ => core.table.not_parked(&id),
+    });
+    agent.remember();
+    match answer? {
         KeeperAnswer::Parked(report) => {
-            agent.change(|core| core.table.park(&id, generation, file.clone()));
-            agent.remember();
             super::watch::until_gone(&agent, &id, std::time::Duration::from_secs(5)).await;
             Ok(Answer::Parked { file, report })
         }

@@ -49,6 +49,9 @@ pub struct Remembered {
     pub parked: Vec<SessionInfo>,
     /// Sessions that went to another machine.
     pub elsewhere: Vec<Elsewhere>,
+    /// Sessions that were just being put to sleep: those whose files are there do sleep.
+    #[serde(default)]
+    pub parking: Vec<SessionInfo>,
 }
 
 /// All sessions known here.
@@ -58,6 +61,8 @@ pub struct Table {
     here: BTreeMap<SessionId, SessionInfo>,
     there: BTreeMap<SessionId, Elsewhere>,
     parked: BTreeMap<SessionId, SessionInfo>,
+    /// As they will be once they sleep.
+    parking: BTreeMap<SessionId, SessionInfo>,
     ended: VecDeque<SessionInfo>,
     /// Whose keeper is gone before it was said why: parked and sent keepers end at once, and the
     /// word of one is often heard before the word about it.
@@ -70,11 +75,18 @@ impl Table {
     /// The table of this machine, with what was remembered.
     #[must_use]
     pub fn new(machine: MachineKey, remembered: Remembered) -> Self {
+        let sleeps = |info: &SessionInfo| match &info.state {
+            SessionState::Parked { file } => std::path::Path::new(file).exists(),
+            _ => false,
+        };
+        let fell_asleep = remembered.parking.into_iter().filter(sleeps);
+        let parked = remembered.parked.into_iter().chain(fell_asleep);
         Self {
             machine,
             here: BTreeMap::new(),
             there: remembered.elsewhere.into_iter().map(|e| (e.info.id, e)).collect(),
-            parked: remembered.parked.into_iter().map(|info| (info.id, info)).collect(),
+            parked: parked.map(|info| (info.id, info)).collect(),
+            parking: BTreeMap::new(),
             ended: VecDeque::new(),
             left: VecDeque::new(),
             promised: Vec::new(),
@@ -87,6 +99,7 @@ impl Table {
         Remembered {
             parked: self.parked.values().cloned().collect(),
             elsewhere: self.there.values().cloned().collect(),
+            parking: self.parking.values().cloned().collect(),
         }
     }
 
@@ -104,6 +117,12 @@ impl Table {
                 return true;
             }
             return self.end(info);
+        }
+        if let SessionState::Parked { file } = &info.state {
+            let file = file.clone();
+            self.here.insert(info.id, info.clone());
+            self.park(&info.id, info.generation, file);
+            return true;
         }
         // Whoever runs is not asleep; a leftover of a lower generation proves nothing.
         if info.state == SessionState::Running {
@@ -147,14 +166,25 @@ impl Table {
         here.into_iter().chain(left).max_by_key(|info| info.generation)
     }
 
+    /// A session of this machine is about to be put to sleep in a file. What is written down then tells where it
+    /// is, even if nobody here hears how that ends. Returns its generation.
+    pub fn begin_to_park(&mut self, id: &SessionId, file: &str) -> u64 {
+        let Some(info) = self.here.get(id) else { return 0 };
+        self.parking.insert(*id, asleep(info.clone(), file.to_owned()));
+        info.generation
+    }
+
+    /// It stays awake.
+    pub fn not_parked(&mut self, id: &SessionId) {
+        self.parking.remove(id);
+    }
+
     /// A session of this machine, which had this generation, was put to sleep in a file.
     pub fn park(&mut self, id: &SessionId, generation: u64, file: String) {
+        self.parking.remove(id);
         if let Some(mut info) = self.take_here(id) {
             info.generation = info.generation.max(generation);
-            info.state = SessionState::Parked { file };
-            info.shown_on.clear();
-            info.processes = 0;
-            self.parked.insert(*id, info);
+            self.parked.insert(*id, asleep(info, file));
         }
     }
 
@@ -379,6 +409,11 @@ fn known(infos: &[SessionInfo]) -> Vec<Known<'_>> {
     infos.iter().map(|i| Known { id: i.id, name: &i.name, home: &i.home, host: &i.host }).collect()
 }
 
+/// A session as it is while it sleeps in this file.
+fn asleep(info: SessionInfo, file: String) -> SessionInfo {
+    SessionInfo { state: SessionState::Parked { file }, shown_on: Vec::new(), processes: 0, ..info }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -526,6 +561,29 @@ mod tests {
         desk.heard_there(LAPTOP, vec![running(2, "laptop")], &[], vec![]);
         assert_eq!(desk.place(&ID), Some(Place::Parked("/f".into())));
         assert_eq!(Table::new(DESK, desk.remembered()).place(&ID), Some(Place::Parked("/f".into())));
+    }
+
+    #[test]
+    fn what_fell_asleep_while_the_agent_was_away_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("f").to_str().unwrap().to_owned();
+        let mut desk = Table::new(DESK, Remembered::default());
+        desk.heard_here(running(1, "desk"));
+        assert_eq!(desk.begin_to_park(&ID, &file), 1);
+        assert_eq!(desk.place(&ID), Some(Place::Here));
+        let written = desk.remembered();
+        assert_eq!(Table::new(DESK, written.clone()).place(&ID), None, "there is no such file");
+        std::fs::write(&file, "").unwrap();
+        let mut again = Table::new(DESK, written.clone());
+        assert_eq!(again.place(&ID), Some(Place::Parked(file.clone())));
+        // Its keeper was not done yet.
+        again.heard_here(running(1, "desk"));
+        assert_eq!(again.place(&ID), Some(Place::Here));
+        again.heard_here(info(1, "desk", SessionState::Parked { file: file.clone() }));
+        again.gone_here(&ID, 1);
+        assert_eq!(again.place(&ID), Some(Place::Parked(file)));
+        desk.not_parked(&ID);
+        assert_eq!(desk.remembered(), Remembered::default());
     }
 
     #[test]
