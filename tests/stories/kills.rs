@@ -81,8 +81,74 @@ fn survive(lab: &LabGuard, program: &str, moments: u32) -> Result<()> {
                 ensure!(at == meant, "{what}: it runs on {at}");
             }
         }
-        Ok(())
+        if at != "desk" {
+            roam(lab, &["send", session, "desk"])?;
+        }
+        sleep_through_kills(lab, session, moments).context("put to sleep")?;
+        hurry(lab, session).context("in a hurry")
     })
+}
+
+/// Agent or keeper are killed while the session is put to sleep: it runs, or it sleeps and can be woken.
+fn sleep_through_kills(lab: &LabGuard, session: &str, moments: u32) -> Result<()> {
+    let desk = lab.machine("desk")?;
+    let said = roam(lab, &["park", session, "--json"])?;
+    let whole: f64 = serde_json::from_str::<serde_json::Value>(&said)?["frozen_ms"]
+        .as_f64()
+        .context("how long it took")?;
+    roam(lab, &["resume", session])?;
+    // The command, its way to the keeper and what goes ahead take a while, too.
+    let whole = Duration::from_secs_f64(whole / 1000.0) + Duration::from_millis(80);
+    for moment in 0..moments {
+        for part in [Part::Agent, Part::Keeper] {
+            let after = whole * moment / moments;
+            let what = format!("{part:?} killed after {after:?}");
+            let mut park = lab.on("desk", &["roam", "park", session])?;
+            let mut parking = park.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+            // Not waiting for anything: the moment is what is tried.
+            std::thread::sleep(after);
+            for process in processes(&desk, part, None)? {
+                process.end()?;
+            }
+            wait::for_end(&mut parking, "`roam park` gives up", Limit::seconds(SETTLED))?;
+            wait::success(&mut lab.lab(&["up"]), Limit::seconds(60))?;
+            let found = |snapshot: &roam_api::agent::Snapshot| {
+                snapshot.sessions.iter().find(|info| info.name == session).map(|info| info.state.clone())
+            };
+            let limit = Limit::seconds(SETTLED);
+            loop {
+                let state = await_snapshot(&desk, "the session is known", limit, |s| found(s).is_some())
+                    .with_context(|| what.clone())?;
+                match found(&state) {
+                    Some(SessionState::Parked { .. }) => {
+                        eprintln!("{what}: it sleeps");
+                        roam(lab, &["resume", session]).with_context(|| what.clone())?;
+                    }
+                    // Its keeper may just be ending: what it has written down counts.
+                    _ => eprintln!("{what}: it runs"),
+                }
+                let mut exec = lab.on("desk", &["roam", "exec", session, "--", "echo", "alive"])?;
+                if wait::output(&mut exec, Limit::seconds(60))?.stdout == b"alive\n" {
+                    break;
+                }
+                limit.left(&what)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Nobody waits until late words of earlier stays have been heard.
+fn hurry(lab: &LabGuard, session: &str) -> Result<()> {
+    for _ in 0..6 {
+        for words in [&["send", session, "laptop"][..], &["send", session, "desk"]] {
+            roam(lab, words)?;
+        }
+        for words in [["park", session], ["resume", session], ["park", session], ["resume", session]] {
+            roam(lab, &words)?;
+        }
+    }
+    Ok(())
 }
 
 /// Its exit code, and what it said.
