@@ -320,6 +320,17 @@ fn an_offer_taken_back_never_ends_a_session_that_runs() {
         receive(&waits, 2, 1);
         assert_eq!(waits.ask(&Request::Withdraw), Ok(Answer::Ok));
         waits.wait();
+        // So does an offer of what came later, by the same machine only.
+        let waits = machines[1].keeper();
+        receive(&waits, 2, 1);
+        let offered = |from: &str, generation| {
+            let (from, identity) = (from.to_owned(), at(generation));
+            waits.ask(&Request::Receive { identity, from, lane: secret(2), most_memory: None })
+        };
+        assert!(offered("a stranger", 3).is_err());
+        assert_eq!(offered("here", 2), Ok(Answer::Listening));
+        assert!(offered("here", 3).is_err());
+        waits.wait();
         runs.ask(&Request::Stop).unwrap();
         runs.wait();
     });

@@ -83,7 +83,15 @@ pub async fn take(agent: &Arc<Agent>, from: MachineKey, offer: Offer) -> Result<
     watch::until_gone(agent, &id, Duration::from_secs(10)).await;
     if keeper::alive(&runtime.join("keeper.sock")).await == keeper::Alive::Yes {
         // A keeper that waits for a session says nothing of it.
-        return again(agent, from, &offer, generation).await;
+        let failure = match again(agent, from, &offer, generation).await {
+            Ok(reply) => return Ok(reply),
+            Err(failure) => failure,
+        };
+        // It may have waited for an earlier move, whose source could not take that back.
+        watch::until_gone(agent, &id, Duration::from_secs(10)).await;
+        if keeper::alive(&runtime.join("keeper.sock")).await == keeper::Alive::Yes {
+            return Err(failure);
+        }
     }
     watch::remove_folder(&runtime);
 

@@ -168,6 +168,11 @@ impl Keeper {
             };
             let same = (open.identity.id, open.identity.generation) == (identity.id, identity.generation);
             if !here || !same || open.from != from {
+                let void = open.identity.id == identity.id && open.identity.generation < identity.generation;
+                if open.from == from && void {
+                    // Its source offers what came of that since: it has given up that move, and could not say so.
+                    self.cancel.send_replace(true);
+                }
                 return Err(Failure::wrong_use("This keeper has another session."));
             }
             open.secret = secret;
