@@ -11,7 +11,7 @@ use roam_api::init::Request;
 use roam_api::keeper::{Answer, Identity};
 use roam_api::session::{MoveStage, SessionInfo, SessionSpec, SessionState};
 use roam_checkpoint::{LockPlace, freeze};
-use tokio::sync::watch;
+use tokio::sync::{OwnedMutexGuard, watch};
 
 use crate::engine::Engine;
 use crate::journal::{Entry, Facts, Journal, Record, boot_id};
@@ -23,6 +23,8 @@ use crate::paths::Dirs;
 use crate::pod::handle::Pod;
 use crate::screen::attach::Displays;
 
+/// How long what is just ending may take.
+const SOON: Duration = Duration::from_secs(2);
 /// How long programs have between SIGTERM and SIGKILL.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a keeper without a session and without connections stays.
@@ -311,6 +313,18 @@ impl Keeper {
         }
         self.quit.send_replace(true);
         Ok(Answer::Ok)
+    }
+
+    /// The turn, unless something long is under way. What is just ending, such as the arrival of the session or the
+    /// taking over of its pod, is waited for.
+    pub async fn turn_soon(&self) -> Option<OwnedMutexGuard<()>> {
+        if let Ok(turn) = self.turn.clone().try_lock_owned() {
+            return Some(turn);
+        }
+        match self.phase() {
+            Phase::Here { state: SessionState::Sending { .. }, .. } => None,
+            _ => tokio::time::timeout(SOON, self.turn.clone().lock_owned()).await.ok(),
+        }
     }
 
     /// What this keeper was to get does not come: it gives up and ends. A session that runs here by now is left

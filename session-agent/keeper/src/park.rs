@@ -46,7 +46,7 @@ impl Keeper {
     /// # Errors
     /// Why not; the session goes on then.
     pub async fn park(self: &Arc<Self>, file: String) -> Result<Answer, Failure> {
-        let Ok(_turn) = self.turn.try_lock() else {
+        let Some(_turn) = self.turn_soon().await else {
             return Err(Failure::refused("The session is being moved or put to sleep already."));
         };
         let live = self.live()?;

@@ -85,7 +85,7 @@ impl Keeper {
         cold: bool,
         progress: mpsc::Sender<MoveProgress>,
     ) -> Result<MoveReport, Failure> {
-        let Ok(turn) = self.turn.clone().try_lock_owned() else {
+        let Some(turn) = self.turn_soon().await else {
             return self.ask_again(target).await;
         };
         // Whoever cancels from here on means this move.
