@@ -17,7 +17,7 @@ struct Way {
     name: &'static str,
     hardware: &'static str,
     lane: Lane,
-    /// Programs whose kernel object the target's kernel does not have, so that they go on without.
+    /// Programs whose kernel object the target's kernel does not have, so that they go on without or are refused.
     without: &'static [&'static str],
 }
 
@@ -30,7 +30,7 @@ const WAYS: [Way; 3] = [
         name: "to 6.1",
         hardware: "6.12:Haswell 6.1:max,-mpx,-la57",
         lane: Lane::Moved,
-        without: &["memfd-noexec", "sealed-memory"],
+        without: &["memfd-noexec", "pidfd-thread", "sealed-memory"],
     },
     Way {
         name: "there, back, there",
@@ -43,7 +43,7 @@ const WAYS: [Way; 3] = [
 /// The part: what is read or made by calls that 6.1 lacks (PAGEMAP_SCAN, PROCMAP_QUERY, timers of a wanted id),
 /// what kernels have changed since (pidfd, epoll, guard pages, seals, rseq, vdso), registers, namespaces, and one or two
 /// of each other kind.
-const PART: [&str; 73] = [
+const PART: [&str; 75] = [
     "absent-calls",
     "anonymous-memory",
     "cold-memory",
@@ -85,6 +85,7 @@ const PART: [&str; 73] = [
     "pid-namespace-signals",
     "pidfd",
     "pidfd-ended",
+    "pidfd-thread",
     "pipe-data",
     "posix-timer-ids",
     "posix-timer-ids-high",
@@ -104,6 +105,7 @@ const PART: [&str; 73] = [
     "sysv-shm",
     "tcp-connections",
     "terminal",
+    "thread-files",
     "threads",
     "timerfd",
     "unix-passed-fds",

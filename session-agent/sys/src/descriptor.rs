@@ -26,6 +26,14 @@ pub fn pidfd_open(pid: Pid) -> io::Result<OwnedFd> {
     owned(unsafe { libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0) })
 }
 
+/// Whether this kernel makes handles of threads (PIDFD_THREAD, Linux 6.9).
+#[must_use]
+pub fn threads_have_handles() -> bool {
+    const PIDFD_THREAD: i32 = libc::O_EXCL;
+    // SAFETY: takes two integers.
+    owned(unsafe { libc::syscall(libc::SYS_pidfd_open, libc::getpid(), PIDFD_THREAD) }).is_ok()
+}
+
 /// A duplicate of another process's descriptor: the same open file (close-on-exec here).
 ///
 /// # Errors

@@ -238,6 +238,7 @@ pub fn verify(image: &Descriptors, pod: &dyn Pod) -> Result<(), Error> {
         let why = match &file.kind {
             Kind::Regular(state) => state.differs(pod),
             Kind::Directory(state) => state.differs(pod),
+            Kind::PidFd(state) => state.differs(),
             _ => None,
         };
         if let Some(why) = why {

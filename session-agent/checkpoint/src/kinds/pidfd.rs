@@ -1,7 +1,7 @@
 //! Handles of processes: pidfd_open(2), CLONE_PIDFD.
 //!
 //! One whose process has ended and been waited for tells nothing but that, so any such handle will do.
-//! Refused: those of processes outside the session. Those of threads that are not the first of their process are made
+//! Refused: those of processes outside the session; at a target before Linux 6.9, those made as of a thread. Those of threads that are not the first of their process are made
 //! late ([`super::late`]).
 
 use std::io;
@@ -77,6 +77,16 @@ impl OpenFileKind for State {
 }
 
 impl State {
+    /// Why this machine can't make it, and what helps.
+    pub(super) fn differs(&self) -> Option<(String, String)> {
+        (self.thread && self.pid.is_some() && !descriptor::threads_have_handles()).then(|| {
+            (
+                "it is a handle of a thread, and that machine's kernel makes none".to_owned(),
+                "Send it to a machine with Linux 6.9 or newer, or let the program close it.".to_owned(),
+            )
+        })
+    }
+
     /// Adds the call that opens it; none if its process has ended.
     pub(super) fn open(&self, batch: &mut Batch) -> Option<RetOf> {
         let flags = libc::O_NONBLOCK | if self.thread { THREAD } else { 0 };
