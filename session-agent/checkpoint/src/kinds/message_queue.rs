@@ -2,7 +2,8 @@
 //! named or with their name gone, open or not.
 //!
 //! What is queued can't be peeked at. So it is taken out and put back at once, in the same order; at the
-//! target the same is put in. Nobody waits meanwhile: all who did are stopped, and make their call again.
+//! target the same is put in. Nobody waits meanwhile: all who did are stopped, and make their call again. A keeper that
+//! is killed in between takes the messages along.
 //!
 //! Who asked to be notified (mq_notify(3)) asks again at the target ([`super::notifications`]).
 //!
@@ -217,10 +218,10 @@ fn queue(file: BorrowedFd<'_>, name: Vec<u8>, unlinked: bool, stat: &libc::stat)
             Err(e) => break Err(e),
         }
     };
-    for (priority, text) in &messages {
-        message_queue::send(file, text, *priority)?;
-    }
-    taken?;
+    // All that can be put back is, whatever happens to one.
+    let put = |(priority, text): &(u32, Vec<u8>)| message_queue::send(file, text, *priority);
+    let back: Vec<io::Result<()>> = messages.iter().map(put).collect();
+    back.into_iter().fold(taken, io::Result::and)?;
     let mode = stat.st_mode & 0o777;
     Ok(Queue { name, unlinked, mode, limits: (most, size), messages, notify: None })
 }

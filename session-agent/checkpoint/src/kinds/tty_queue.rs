@@ -2,7 +2,7 @@
 //!
 //! It can't be peeked at. So it is drained and put back at once; at the target the same is put in. Whole lines
 //! are read one by one, since a line may end with what is not in it (an end of file that was
-//! typed). Input goes back with the line mode already as it was and everything else off, or the borders between
+//! typed). A keeper that is killed in between, some hundred microseconds, takes it along. Input goes back with the line mode already as it was and everything else off, or the borders between
 //! lines would be lost and the input echoed.
 //!
 //! What differs afterwards: of the news of packet mode (TIOCPKT), a flush is not told if the queue was filled again
