@@ -118,6 +118,20 @@ __attribute__((unused)) static void ready(void) {
  * refused-SOMETHING. */
 __attribute__((unused)) static void expect_refusal(const char *words) { check_say("refused", words); }
 
+/* The same for a descriptor of this process, which the user must be told as well. */
+__attribute__((unused)) static void expect_refusal_of(int fd, const char *words) {
+    char text[32];
+    snprintf(text, sizeof text, "descriptor %d", fd);
+    check_say("refused-what", text);
+    expect_refusal(words);
+}
+
+/* What can't be known before the session stands still: it is refused then. */
+__attribute__((unused)) static void expect_refusal_late(const char *words) {
+    check_say("refused-late", "");
+    expect_refusal(words);
+}
+
 /* The last thing that main says. */
 __attribute__((unused)) static int passed(void) {
     puts("PASS");

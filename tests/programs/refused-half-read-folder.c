@@ -26,7 +26,7 @@ int main(void) {
             }
             at += length;
         }
-        if (first) expect_refusal("the folder is half read"), ready();
+        if (first) expect_refusal_of(folder, "the folder is half read"), ready();
     }
     CHECK(count == NAMES, "only %d names came", count);
     return passed();

@@ -10,7 +10,7 @@ int main(void) {
     sigprocmask(SIG_BLOCK, &set, NULL);
     CHECK(fcntl(fd, F_SETLEASE, F_WRLCK) == 0, "no lease");
     CHECK(open(path, O_RDONLY | O_NONBLOCK) < 0 && errno == EWOULDBLOCK, "the lease is not kept");
-    expect_refusal("its lease on the file is being broken");
+    expect_refusal_of(fd, "its lease on the file is being broken");
     ready();
     struct timespec limit = {20, 0};
     CHECK(sigtimedwait(&set, NULL, &limit) == SIGIO, "nobody says that somebody opens it");

@@ -15,7 +15,7 @@ int main(void) {
     event.sigev_value.sival_ptr = &event;
     MUST(mq_send(queue, "w", 1, 0));
     MUST(mq_notify(queue, &event));
-    expect_refusal("while some wait to be read");
+    expect_refusal_of(queue, "while some wait to be read");
     ready();
     siginfo_t info;
     struct timespec limit = {20, 0}, none = {0, 0};

@@ -14,7 +14,7 @@ int main(void) {
     char room[16384] __attribute__((aligned(8)));
     ssize_t length = MUST(recv(fd, room, sizeof room, MSG_PEEK));
     CHECK(length > 0, "the test itself");
-    expect_refusal("it has not read yet what the kernel told it");
+    expect_refusal_of(fd, "it has not read yet what the kernel told it");
     ready();
     length = MUST(recv(fd, room, sizeof room, MSG_DONTWAIT));
     struct nlmsghdr *answer = (void *)room;

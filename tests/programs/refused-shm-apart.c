@@ -18,7 +18,7 @@ int main(void) {
     struct steps *steps = new_steps();
     pid_t pid = child(body, steps);
     until_prepared(steps);
-    expect_refusal("it is System V shared memory of an ipc namespace that the session is not in");
+    expect_refusal_late("it is System V shared memory of an ipc namespace that the session is not in");
     ready();
     go_on(steps);
     ends_well(pid);

@@ -11,7 +11,7 @@ int main(void) {
     int fd = MUST(socket(AF_NETLINK, SOCK_RAW, NETLINK_NETFILTER));
     struct sockaddr_nl name = {.nl_family = AF_NETLINK, .nl_pid = 4000000u};
     MUST(bind(fd, (struct sockaddr *)&name, sizeof name));
-    expect_refusal("netlink sockets of protocol 12 can't be carried");
+    expect_refusal_of(fd, "netlink sockets of protocol 12 can't be carried");
     ready();
     socklen_t length = sizeof name;
     MUST(getsockname(fd, (struct sockaddr *)&name, &length));

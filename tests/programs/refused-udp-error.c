@@ -12,7 +12,7 @@ int main(void) {
     MUST(connect(fd, (struct sockaddr *)&any, length));
     write_all(fd, "hello", 5);
     CHECK(await(fd, 0) & POLLERR, "the test itself");
-    expect_refusal("it has an error that the program has not been told");
+    expect_refusal_of(fd, "it has an error that the program has not been told");
     ready();
     char text[8];
     CHECK(recv(fd, text, sizeof text, MSG_ERRQUEUE) == 5 && memcmp(text, "hello", 5) == 0, "the error is lost");

@@ -11,7 +11,7 @@ int main(void) {
     write_all(pair[0], "after", 5);
     struct pollfd poller = {pair[1], POLLPRI, 0};
     CHECK(poll(&poller, 1, 20000) == 1, "the test itself");
-    expect_refusal("it has urgent data that is not read yet");
+    expect_refusal_of(pair[1], "it has urgent data that is not read yet");
     ready();
     CHECK(recv(pair[1], text, 1, MSG_OOB) == 1 && text[0] == '!', "no urgent data");
     read_all(pair[1], text, 6);

@@ -134,9 +134,9 @@ fn case(lab: &LabGuard, name: &str, lane: Lane) -> Result<()> {
         _ => session(lab, &format!("{name}-{}", lane.name()), &[&program], &host, &inside, |lab, session| {
             match lane {
                 Lane::Alone | Lane::Session => Ok(()),
-                Lane::Parked if is_refused(name) => refused(lab, &["park", session], &host),
+                Lane::Parked if is_refused(name) => refused(lab, session, &["park", session], &host),
                 Lane::Moved | Lane::Moved3 if is_refused(name) => {
-                    refused(lab, &["send", session, "laptop"], &host)
+                    refused(lab, session, &["send", session, "laptop"], &host)
                 }
                 Lane::Parked => {
                     roam(lab, &["park", session])?;
@@ -220,16 +220,54 @@ pub fn is_refused(name: &str) -> bool {
     name.starts_with(MUST_BE_REFUSED)
 }
 
-/// `roam` on desk must refuse this, by exit code and with the reason that the program named.
-fn refused(lab: &LabGuard, arguments: &[&str], host: &Path) -> Result<()> {
+/// `roam` on desk must refuse this, by exit code, with the reason and the descriptor that the program named and something
+/// that helps, and before it stops anything unless the program says that it can't be known earlier.
+fn refused(lab: &LabGuard, session: &str, arguments: &[&str], host: &Path) -> Result<()> {
+    let before = stops(lab, session, &pid(host)?)?;
     let mut command = lab.on("desk", &["roam"])?;
-    let output = wait::output(command.args(arguments), Limit::seconds(lab.step()))?;
+    let output = wait::output(command.args(arguments).arg("--json"), Limit::seconds(lab.step()))?;
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.code() == Some(3), "not refused ({}): {}", output.status, said.trim());
     ensure!(said.contains("(process "), "the refusal names no process: {}", said.trim());
     let words = fs::read_to_string(host.join("refused")).context("it does not say what must be refused")?;
     ensure!(said.contains(&words), "the refusal does not say \"{words}\": {}", said.trim());
+    let told = String::from_utf8_lossy(&output.stdout);
+    let failure: serde_json::Value = serde_json::from_str(told.lines().last().context("no words in JSON")?)?;
+    let refusals = failure["refusals"].as_array().context("a list of refusals")?;
+    let text = |refusal: &serde_json::Value, key: &str| refusal[key].as_str().unwrap_or_default().to_owned();
+    let says = |refusal: &&serde_json::Value| {
+        let [process, what, reason] = ["process", "what", "reason"].map(|key| text(refusal, key));
+        format!("{process} (process {}): {what}: {reason}", refusal["pid"]).contains(&words)
+    };
+    let refusal = refusals.iter().find(says).with_context(|| format!("not among the refusals: {failure}"))?;
+    ensure!(
+        refusal["pid"].as_u64() > Some(0) && !text(refusal, "process").is_empty(),
+        "whose is it? {refusal}"
+    );
+    let remedy = text(refusal, "remedy");
+    ensure!(remedy.ends_with('.') && remedy.contains(' '), "no sentence says what helps: {refusal}");
+    if let Ok(descriptor) = fs::read_to_string(host.join("refused-what")) {
+        let what = text(refusal, "what");
+        let names = what == descriptor || what.contains(&format!("{descriptor} "));
+        ensure!(names, "the refusal does not name {descriptor}: {refusal}");
+    }
+    let after = stops(lab, session, &pid(host)?)?;
+    let late = host.join("refused-late").exists();
+    ensure!(
+        late || before == after,
+        "it was stopped before it was refused: switched {before}, then {after} times"
+    );
     Ok(())
+}
+
+/// How often a program of a session that waits has been switched to. One that is frozen wakes up for that.
+pub fn stops(lab: &LabGuard, session: &str, pid: &str) -> Result<u64> {
+    let script = format!(
+        "until ! grep -q 'State:.R' /proc/{pid}/status; do sleep 0.01; done; grep ctxt_switches /proc/{pid}/status"
+    );
+    let text = roam(lab, &["exec", session, "--", "sh", "-c", &script])?;
+    let numbers = text.lines().filter_map(|line| line.split_once(':')?.1.trim().parse::<u64>().ok());
+    Ok(numbers.sum())
 }
 
 /// `roam` on desk.

@@ -161,7 +161,11 @@ pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let (json, own_failure) = match &arguments.command {
         Command::Exec { .. } => (false, Some(EXEC_FAILED)),
-        Command::List { json } | Command::Machines { json } | Command::Doctor { json } => (*json, None),
+        Command::List { json }
+        | Command::Machines { json }
+        | Command::Doctor { json }
+        | Command::Park { json, .. }
+        | Command::Resume { json, .. } => (*json, None),
         Command::Send(send) => (send.json, None),
         _ => (false, None),
     };
