@@ -64,6 +64,7 @@ pub fn cases(lab: &LabGuard) -> Vec<(&'static str, Result<()>)> {
     for (name, opened, here, there, says) in WRITTEN {
         results.push((name, written(lab, name, opened, (here, there), says)));
     }
+    results.push(("half-read", half_read(lab)));
     results.push(("changed-asleep", changed_asleep(lab)));
     let lock_taken = with_lock_taken(lab, "lock-taken", |file| {
         let script = format!("exec 9>{file}; flock 9; echo has it; exec sleep 1000");
@@ -95,7 +96,7 @@ fn no_folder(lab: &LabGuard, name: &str, there: &str, named: &str) -> Result<()>
     as_root(lab, "desk", &format!("install -d -m 777 /srv/{name}"))?;
     as_root(lab, "laptop", &format!("{there} /srv/{name}"))?;
     let script = format!("cd /srv/{name} && exec sleep 1000");
-    refused(lab, name, &["sh", "-c", &script], named)
+    refused_at_once(lab, name, &["sh", "-c", &script], named)
 }
 
 /// Files of one name on both machines into which a program writes: a name, how it opens that, what it contains at desk and
@@ -115,11 +116,38 @@ fn written(lab: &LabGuard, name: &str, opened: &str, (here, there): (&str, &str)
         as_root(lab, "laptop", &format!("printf '{there}' >{file} && chmod 666 {file}"))?;
     }
     let script = format!("exec 9{opened}{file}; exec sleep 1000");
-    refused(lab, name, &["sh", "-c", &script], says)?;
     if there.is_empty() {
+        // What has just changed is looked at last.
+        let old = format!("until test -z \"$(find {file} -newerct '3 seconds ago')\"; do sleep 0.1; done");
+        as_root(lab, "desk", &old)?;
+        refused_at_once(lab, name, &["sh", "-c", &script], says)?;
         return as_root(lab, "laptop", &format!("! test -e {file}"));
     }
+    refused(lab, name, &["sh", "-c", &script], says)?;
     as_root(lab, "laptop", &format!("test \"$(cat {file})\" = '{there}'"))
+}
+
+/// A folder that is half read, and whose names are others at the target: some would come twice or never.
+fn half_read(lab: &LabGuard) -> Result<()> {
+    let folder = "/srv/half-read";
+    for (machine, first) in [("desk", "0000"), ("laptop", "3000")] {
+        // More than the C library reads at once.
+        let names =
+            format!("{folder}/name-with-a-length-{first} $(seq -f {folder}/name-with-a-length-%04g 1 2500)");
+        as_root(
+            lab,
+            machine,
+            &format!("install -d -m 777 {folder}; for n in {names}; do : >$n; done; rm {folder}/*7"),
+        )?;
+    }
+    as_root(lab, "laptop", &format!("rm {folder}/*5"))?;
+    let reads = format!("opendir(my $d, '{folder}') or die; readdir $d; sleep 1000");
+    refused(
+        lab,
+        "half-read",
+        &["perl", "-e", &reads],
+        &format!("the folder {folder} is half read, and its files come"),
+    )
 }
 
 /// Files into which a sleeping session writes: a log may grow meanwhile, another may not change; it wakes when that is as
@@ -195,15 +223,51 @@ fn as_root(lab: &LabGuard, machine: &str, script: &str) -> Result<()> {
 }
 
 fn refused(lab: &LabGuard, name: &str, argv: &[&str], named: &str) -> Result<()> {
+    refused_with(lab, name, argv, |send| {
+        let said = send()?;
+        ensure!(said.contains(named), "the refusal does not name {named}: {}", said.trim());
+        Ok(())
+    })
+}
+
+/// The same for what is found before anything is stopped; the program is `sleep` by then.
+fn refused_at_once(lab: &LabGuard, name: &str, argv: &[&str], named: &str) -> Result<()> {
+    refused_with(lab, name, argv, |send| {
+        let find = "while true; do for p in /proc/[0-9]*; do
+                    test \"$(cat $p/comm)\" = sleep && grep -qz '^1000$' $p/cmdline && exec echo ${p#/proc/}; done; done";
+        let pid = roam(lab, &["exec", name, "--", "sh", "-c", find])?;
+        let before = kinds::stops(lab, name, pid.trim())?;
+        let said = send()?;
+        ensure!(said.contains(named), "the refusal does not name {named}: {}", said.trim());
+        ensure!(said.contains(&format!("sleep (process {})", pid.trim())), "whose is it? {}", said.trim());
+        let after = kinds::stops(lab, name, pid.trim())?;
+        ensure!(
+            before == after,
+            "it was stopped before it was refused: switched {before}, then {after} times"
+        );
+        Ok(())
+    })
+}
+
+/// Runs a program on desk and looks at what is said when it is sent; it goes on and nothing has changed.
+fn refused_with(
+    lab: &LabGuard,
+    name: &str,
+    argv: &[&str],
+    look: impl FnOnce(&dyn Fn() -> Result<String>) -> Result<()>,
+) -> Result<()> {
     let mut run = vec!["run", "--no-screen", "--name", name, "--"];
     run.extend(argv);
     roam(lab, &run)?;
-    let attempt = || -> Result<()> {
-        let mut send = lab.on("desk", &["roam", "send", name, "laptop"])?;
-        let ended = wait::output(&mut send, Limit::seconds(STEP))?;
-        let said = String::from_utf8_lossy(&ended.stderr);
+    let send = || -> Result<String> {
+        let ended =
+            wait::output(&mut lab.on("desk", &["roam", "send", name, "laptop"])?, Limit::seconds(STEP))?;
+        let said = String::from_utf8_lossy(&ended.stderr).into_owned();
         ensure!(ended.status.code() == Some(3), "not refused ({}): {}", ended.status, said.trim());
-        ensure!(said.contains(named), "the refusal does not name {named}: {}", said.trim());
+        Ok(said)
+    };
+    let attempt = || -> Result<()> {
+        look(&send)?;
         let list: serde_json::Value = serde_json::from_str(&roam(lab, &["list", "--json"])?)?;
         let sessions = list["sessions"].as_array().context("a list of sessions")?;
         let found = sessions.iter().find(|one| one["name"] == name).context("it is in no list")?;

@@ -178,6 +178,9 @@ pub struct Offer {
     pub cpu_features: Vec<String>,
     /// CLOCK_MONOTONIC and CLOCK_BOOTTIME in the pod, in nanoseconds, when this was sent.
     pub clocks_ns: (i64, i64),
+    /// What the target must have of its own, encoded by the engine.
+    #[serde(with = "serde_bytes")]
+    pub wants: Vec<u8>,
 }
 
 /// From the source's keeper.

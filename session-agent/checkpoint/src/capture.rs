@@ -39,6 +39,7 @@ use crate::kinds::timers;
 use crate::kinds::tree::{self, Node};
 use crate::kinds::unix_waiting::Hands;
 use crate::kinds::vdso;
+use crate::kinds::wants::{Is, Want, Wants};
 use crate::objects::Objects;
 use crate::pages::{Layout, PAGE, PageSink, PageStats};
 use crate::pod::{Externals, Pod};
@@ -57,32 +58,41 @@ const LOOKS: u32 = 3;
 /// How long it goes on looking while all that it sees may pass.
 const PASSING: Duration = Duration::from_secs(1);
 
+/// What is known of a session before it is frozen.
+#[derive(Debug, Default)]
+pub struct Outlook {
+    /// What can't be carried.
+    pub refusals: Vec<Refusal>,
+    /// What its target must have of its own.
+    pub wants: Vec<Want>,
+}
+
 /// Says what of this session can't be carried. Nothing is frozen; it also reads and remembers the
 /// content of mapped files, so that the freeze need not.
 ///
 /// # Errors
 /// If the pod can't be looked at.
-pub fn check(pod: &dyn Pod, externals: &dyn Externals) -> Result<Vec<Refusal>, Error> {
+pub fn check(pod: &dyn Pod, externals: &dyn Externals) -> Result<Outlook, Error> {
     let begun = Instant::now();
     let mut looks = 0;
     loop {
         looks += 1;
-        let refusals = look(pod, externals)?;
-        let passing = refusals.iter().all(passes) && begun.elapsed() < PASSING;
+        let outlook = look(pod, externals)?;
+        let passing = outlook.refusals.iter().all(passes) && begun.elapsed() < PASSING;
         // A program that is just starting looks, half seen, like a connection with somebody outside.
-        if refusals.is_empty() || looks >= LOOKS && !passing {
-            return Ok(refusals);
+        if outlook.refusals.is_empty() || looks >= LOOKS && !passing {
+            return Ok(outlook);
         }
         std::thread::sleep(Duration::from_millis(5));
     }
 }
 
-fn look(pod: &dyn Pod, externals: &dyn Externals) -> Result<Vec<Refusal>, Error> {
+fn look(pod: &dyn Pod, externals: &dyn Externals) -> Result<Outlook, Error> {
     let _room = room();
     let mut objects = Objects::default();
     let mut builder = memory::Builder::new(pod, &mut objects);
     let mut finder = Finder::new(pod);
-    let mut refusals = Vec::new();
+    let (mut refusals, mut wants) = (Vec::new(), Wants::default());
     let mut holders = Vec::new();
     for host in list(pod).map_err(|e| Error::system("listing the processes", e))? {
         // One that ends meanwhile is no reason to refuse.
@@ -126,8 +136,15 @@ fn look(pod: &dyn Pod, externals: &dyn Externals) -> Result<Vec<Refusal>, Error>
             );
         }
         // One that ends has no root any more.
-        if let Ok(Err((reason, remedy))) = folders::of(host, pod) {
-            refuse(reason, remedy);
+        match folders::of(host, pod) {
+            Ok(Ok(folders)) => {
+                for (what, path) in folders.wanted() {
+                    let (process, what, path) = (name.clone(), what.to_owned(), path.to_vec());
+                    wants.add(Want { process, pid: pid.unsigned_abs(), what, path, is: Is::Folder });
+                }
+            }
+            Ok(Err((reason, remedy))) => refuse(reason, remedy),
+            Err(_) => {}
         }
         let node = Node { pid, ppid: 1, pgid: 0, sid: 0, exit_signal: stat.exit_signal, ended: None, level };
         // One that ends meanwhile is no reason to refuse.
@@ -151,8 +168,10 @@ fn look(pod: &dyn Pod, externals: &dyn Externals) -> Result<Vec<Refusal>, Error>
     let mut inside = finder.look_inside(pod, true)?;
     refusals.append(&mut inside.refusals);
     refusals.extend(sharing::between_processes(&holders));
-    refusals.extend(descriptors::check(&holders, pod, &inside, externals)?);
-    Ok(refusals)
+    let (of_descriptors, wanted) = descriptors::check(&holders, pod, &inside, externals)?;
+    refusals.extend(of_descriptors);
+    wanted.into_iter().for_each(|want| wants.add(want));
+    Ok(Outlook { refusals, wants: wants.list() })
 }
 
 /// What of a frozen process came up since the check.

@@ -96,9 +96,15 @@ impl Version {
     }
 
     fn is_settled(&self) -> bool {
-        let changed = UNIX_EPOCH + Duration::new(self.0[5], 0);
-        SystemTime::now().duration_since(changed).is_ok_and(|ago| ago > SETTLED)
+        has_settled(self.0[5].cast_signed())
     }
+}
+
+/// Whether what changed last at this time (seconds since the epoch) has not just changed.
+#[must_use]
+pub fn has_settled(changed: i64) -> bool {
+    let changed = UNIX_EPOCH + Duration::from_secs(changed.try_into().unwrap_or(0));
+    SystemTime::now().duration_since(changed).is_ok_and(|ago| ago > SETTLED)
 }
 
 impl Content {

@@ -23,11 +23,12 @@ mod stopping;
 pub mod stubs;
 mod track;
 
-pub use capture::{check, clocks};
+pub use capture::{Outlook, check, clocks};
 pub use error::Error;
 pub use freeze::{Frozen, FrozenProcess, FrozenThread, PATIENCE, freeze};
 pub use image::{Clocks, Image};
 pub use kinds::locks::Place as LockPlace;
+pub use kinds::wants::Want;
 pub use pages::{PageSink, PageStats};
 pub use pod::{ExternalName, Externals, Pod};
 pub use restore::{Prepared, Restorer};

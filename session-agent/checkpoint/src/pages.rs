@@ -124,6 +124,8 @@ pub fn inheritable(parent: &[Mapping], child: &[Mapping]) -> Vec<Run> {
 pub struct ProcessLayout {
     /// Its place in the tree.
     pub node: Node,
+    /// The process's name, for refusals.
+    pub name: String,
     /// Its mappings; none for a zombie.
     pub mappings: Vec<Mapping>,
 }

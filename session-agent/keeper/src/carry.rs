@@ -135,8 +135,7 @@ impl Arriving {
     pub fn begin(keeper: &Keeper, about: &About, clocks: Clocks) -> Result<Self, Failure> {
         let pod = keeper.make_pod_now(&about.facts, clocks)?;
         let restorer = Restorer::begin(&pod).map_err(|e| engine_failed("Preparing the session's pod", e))?;
-        let here = keeper.info().map_or_else(|_| "This machine".to_owned(), |info| info.host);
-        let cant = format!("{here} can't take {}.", about.spec.name);
+        let cant = format!("{} can't take {}.", keeper.here(), about.spec.name);
         Ok(Self { restorer, incoming: Incoming::default(), pod, clocks, cant, most: None, uncounted: 0 })
     }
 

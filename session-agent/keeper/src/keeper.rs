@@ -226,6 +226,12 @@ impl Keeper {
         let _ = tokio::time::timeout(FIRST_REQUEST, known).await;
     }
 
+    /// What this machine is called in a sentence's beginning.
+    #[must_use]
+    pub fn here(&self) -> String {
+        self.info().map_or_else(|_| "This machine".to_owned(), |info| info.host)
+    }
+
     /// What lists show.
     ///
     /// # Errors

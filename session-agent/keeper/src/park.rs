@@ -117,8 +117,9 @@ fn write_frozen(
     path: &Path,
     key: &[u8; 32],
 ) -> Result<ParkReport, Failure> {
-    let refusals =
-        check(&*live.pod, &live.externals()).map_err(|e| engine_failed("Looking at the session", e))?;
+    let refusals = check(&*live.pod, &live.externals())
+        .map_err(|e| engine_failed("Looking at the session", e))?
+        .refusals;
     if !refusals.is_empty() {
         return Err(refused(SLEEPING, refusals));
     }

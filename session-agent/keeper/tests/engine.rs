@@ -134,7 +134,7 @@ fn start(pod: &Pod, pipes: &Pipes, argv: &[&str]) {
 
 /// Carries what runs in `from` to a fresh pod, `rounds` of memory ahead of it.
 fn carry(from: Pod, to: Pod, pipes: &mut Pipes, rounds: usize) -> Pod {
-    assert_eq!(check(&from, pipes).unwrap(), [], "nothing is in the way");
+    assert_eq!(check(&from, pipes).unwrap().refusals, [], "nothing is in the way");
     let mut tracker = (rounds > 0).then(|| Tracker::start(&from).unwrap());
     let mut kept = Kept::default();
     for _ in 0..rounds {

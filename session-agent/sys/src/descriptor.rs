@@ -227,19 +227,42 @@ pub fn list(dir: BorrowedFd<'_>) -> io::Result<Vec<i32>> {
     }
 }
 
-/// Whether nothing comes after this position of a folder. The folder is opened anew for that.
+/// The entries of a folder behind this position, each with the position behind it (`d_off`), until `each` says false.
+/// The folder is opened anew for that; 0 is its beginning.
 ///
 /// # Errors
 /// If it can't be read.
-pub fn folder_ends_at(folder: BorrowedFd<'_>, position: i64) -> io::Result<bool> {
-    let own = reopen(folder, libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NOATIME)?;
-    let mut buffer = [0u8; 512];
-    // SAFETY: integers; then a buffer that is ours and as long as said.
-    let n = unsafe {
-        check(libc::lseek(own.as_raw_fd(), position, libc::SEEK_SET))?;
-        libc::syscall(libc::SYS_getdents64, own.as_raw_fd(), buffer.as_mut_ptr(), buffer.len())
-    };
-    Ok(check(n)? == 0)
+pub fn folder_entries(
+    folder: BorrowedFd<'_>,
+    position: i64,
+    each: &mut dyn FnMut(&[u8], i64) -> bool,
+) -> io::Result<()> {
+    let flags = libc::O_RDONLY | libc::O_DIRECTORY;
+    // What others own may not be read without telling when.
+    let own = reopen(folder, flags | libc::O_NOATIME).or_else(|_| reopen(folder, flags))?;
+    // SAFETY: integers.
+    check(unsafe { libc::lseek(own.as_raw_fd(), position, libc::SEEK_SET) })?;
+    let mut buffer = [0u8; 32 << 10];
+    loop {
+        // SAFETY: the buffer is ours and as long as said.
+        let n = check(unsafe {
+            libc::syscall(libc::SYS_getdents64, own.as_raw_fd(), buffer.as_mut_ptr(), buffer.len())
+        })? as usize;
+        if n == 0 {
+            return Ok(());
+        }
+        // struct linux_dirent64: inode 8, offset 8, length 2, type 1, name.
+        let mut at = 0;
+        while at + 19 < n {
+            let behind = buffer[at + 8..at + 16].try_into().map_or(0, i64::from_ne_bytes);
+            let length = usize::from(u16::from_ne_bytes([buffer[at + 16], buffer[at + 17]]));
+            let name = &buffer[at + 19..(at + length.max(19)).min(n)];
+            if !each(&name[..name.iter().position(|&b| b == 0).unwrap_or(name.len())], behind) {
+                return Ok(());
+            }
+            at += length.max(19);
+        }
+    }
 }
 
 /// Where the link `/proc/self/fd/N` of this descriptor leads: a path, or a name like `pipe:[7]`.
@@ -273,7 +296,7 @@ fn statfs(fd: BorrowedFd<'_>) -> io::Result<libc::statfs> {
 /// # Errors
 /// As the call. Commands that take a pointer are refused with EINVAL.
 pub fn fcntl(fd: BorrowedFd<'_>, command: i32, argument: i32) -> io::Result<i32> {
-    const PLAIN: [i32; 11] = [
+    const PLAIN: [i32; 12] = [
         libc::F_GETFD,
         libc::F_GETFL,
         libc::F_SETFL,
@@ -282,6 +305,7 @@ pub fn fcntl(fd: BorrowedFd<'_>, command: i32, argument: i32) -> io::Result<i32>
         libc::F_GET_SEALS,
         libc::F_ADD_SEALS,
         libc::F_GETOWN,
+        libc::F_SETOWN,
         F_GETSIG,
         libc::F_SETLEASE,
         libc::F_GETLEASE,

@@ -438,9 +438,12 @@ fn within(limit: u64, number: i32, image: &Descriptors) -> Result<(), Error> {
     if i64::from(number).cast_unsigned() < limit {
         return Ok(());
     }
+    // None has more of them than this one.
+    let largest = image.tables.iter().max_by_key(|table| table.entries.len());
+    let (process, pid) = largest.map_or_else(Default::default, |t| (t.name.clone(), t.pid.unsigned_abs()));
     Err(Error::Refused(vec![Refusal {
-        process: String::new(),
-        pid: 0,
+        process,
+        pid,
         what: format!("its {} open files", image.files.len()),
         reason: format!("a process may have {limit} descriptors on that machine, and more are needed on the way"),
         remedy: "Raise the limit of open files there (`ulimit -Hn`, or LimitNOFILE of the user's services), or have the \

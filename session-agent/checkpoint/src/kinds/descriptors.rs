@@ -34,6 +34,7 @@ use super::tcp_waiting;
 use super::unix::is_unix;
 use super::unix_queue;
 use super::unix_waiting::{self, Hands};
+use super::wants::Want;
 use crate::error::{Error, TRY_AGAIN};
 use crate::objects::{ObjectSlots, Objects};
 use crate::pod::{Externals, Pod};
@@ -110,7 +111,8 @@ pub struct Entry {
     pub file: FileId,
 }
 
-/// Says what of these processes' descriptors can't be carried. They run meanwhile.
+/// Says what of these processes' descriptors can't be carried, and what a target must have for the others. They run
+/// meanwhile.
 ///
 /// # Errors
 /// If /proc can't be read.
@@ -119,7 +121,7 @@ pub fn check(
     pod: &dyn Pod,
     inside: &Inside,
     externals: &dyn Externals,
-) -> Result<Vec<Refusal>, Error> {
+) -> Result<(Vec<Refusal>, Vec<Want>), Error> {
     let mut refusals = shared_tables(holders)?;
     let known = gather(holders, pod, inside, externals, true)?;
     refusals.extend(message_queue::check_named(&known)?);
@@ -135,7 +137,7 @@ pub fn check(
             Err(Stop::Failed(e)) => return Err(e),
         }
     }
-    Ok(refusals)
+    Ok((refusals, known.take_wants()))
 }
 
 /// Captures everything that the processes hold open. They are frozen.
@@ -233,11 +235,11 @@ fn in_other_network(look: &Look, known: &Known<'_>) -> Result<(), Stop> {
 /// # Errors
 /// [`Error::Refused`] with their names.
 pub fn verify(image: &Descriptors, pod: &dyn Pod) -> Result<(), Error> {
-    let mut refusals = Vec::new();
+    let (root, mut refusals) = (pod.root(), Vec::new());
     for (id, file) in image.files.iter().enumerate() {
         let why = match &file.kind {
-            Kind::Regular(state) => state.differs(pod),
-            Kind::Directory(state) => state.differs(pod),
+            Kind::Regular(state) => regular::lacks(&root, &state.path, &state.expected),
+            Kind::Directory(state) => state.differs(&root),
             Kind::PidFd(state) => state.differs(),
             _ => None,
         };

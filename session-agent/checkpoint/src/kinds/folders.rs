@@ -15,6 +15,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 
 use roam_sys::batch::Batch;
 use roam_sys::descriptor;
@@ -43,6 +44,9 @@ pub enum Folder {
     /// Nowhere any more. Who has the same device and inode has the same folder.
     Gone(u64, u64),
 }
+
+const ROOT: &str = "its root directory";
+const CURRENT: &str = "its current directory";
 
 /// Why a process can't be carried, and what helps.
 pub type NoPath = (&'static str, &'static str);
@@ -150,17 +154,22 @@ impl StandIns {
 pub type Missing = (&'static str, String, String);
 
 impl Folders {
-    /// Which of them this machine does not have.
-    pub fn missing(&self, pod: &dyn Pod) -> Vec<Missing> {
-        let all = [("its root directory", &self.root), ("its current directory", &self.current)];
-        let missing = all.into_iter().filter_map(|(which, folder)| {
-            let Folder::At(path) = folder else { return None };
-            let error = enter(pod, path).err()?;
-            let name = OsStr::from_bytes(path).display();
-            let reason = format!("the folder {name} can't be entered on this machine: {error}");
-            Some((which, reason, "Make the folder there, one that you may enter, then try again.".to_owned()))
+    /// Which of them this machine, or a pod on it, does not have below its root.
+    pub fn missing(&self, root: &Path) -> Vec<Missing> {
+        let missing = self.wanted().filter_map(|(which, path)| {
+            let (reason, remedy) = lacks(root, path)?;
+            Some((which, reason, remedy))
         });
         missing.collect()
+    }
+
+    /// What a target must have of them: which it is, and the path.
+    pub fn wanted(&self) -> impl Iterator<Item = (&'static str, &[u8])> {
+        let all = [(ROOT, &self.root), (CURRENT, &self.current)];
+        all.into_iter().filter_map(|(which, folder)| match folder {
+            Folder::At(path) => Some((which, path.as_slice())),
+            Folder::Gone(..) => None,
+        })
     }
 
     /// Adds the call that enters the working directory. The process is in the pod's own root still.
@@ -182,16 +191,24 @@ impl Folders {
     }
 }
 
+/// Whether a machine lacks a folder below `root` that can be entered; if so, why, and what to do.
+pub(super) fn lacks(root: &Path, path: &[u8]) -> Option<(String, String)> {
+    let error = enter(root, path).err()?;
+    let name = OsStr::from_bytes(path).display();
+    let reason = format!("the folder {name} can't be entered on this machine: {error}");
+    Some((reason, "Make the folder there, one that you may enter, then try again.".to_owned()))
+}
+
 /// Whether a process that is just made may enter a folder.
-fn enter(pod: &dyn Pod, path: &[u8]) -> io::Result<()> {
+fn enter(root: &Path, path: &[u8]) -> io::Result<()> {
     let flags = libc::O_PATH | libc::O_DIRECTORY;
-    let folder = paths::open_in(pod, path, flags)?;
+    let folder = paths::open_in(root, path, flags)?;
     // It may, whatever the permissions of the user's own folders say.
     if descriptor::stat(folder.as_fd())?.st_uid == nix::unistd::geteuid().as_raw() {
         return Ok(());
     }
     // Looking for a name, be it this one, takes what entering takes.
-    paths::open_in(pod, &[path, b"/."].concat(), flags).map(drop)
+    paths::open_in(root, &[path, b"/."].concat(), flags).map(drop)
 }
 
 #[cfg(test)]
@@ -244,15 +261,15 @@ mod tests {
         let path = dir.path().join("here");
         let at = || Folder::At(path.as_os_str().as_bytes().to_vec());
         let folders = Folders { root: Folder::At(b"/".to_vec()), current: at() };
-        let missing = folders.missing(&Here::new());
+        let missing = folders.missing(Path::new("/"));
         assert_eq!(missing.iter().map(|one| one.0).collect::<Vec<_>>(), ["its current directory"]);
         assert!(missing[0].1.contains("here can't be entered"), "{}", missing[0].1);
         std::fs::write(&path, b"no folder").unwrap();
-        assert_eq!(folders.missing(&Here::new()).len(), 1);
+        assert_eq!(folders.missing(Path::new("/")).len(), 1);
         std::fs::remove_file(&path).unwrap();
         std::fs::create_dir(&path).unwrap();
-        assert_eq!(folders.missing(&Here::new()), []);
-        assert_eq!(Folders { root: at(), current: Folder::Gone(1, 2) }.missing(&Here::new()), []);
+        assert_eq!(folders.missing(Path::new("/")), []);
+        assert_eq!(Folders { root: at(), current: Folder::Gone(1, 2) }.missing(Path::new("/")), []);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! flags and whatever fdinfo says) are compared by kcmp, which orders them, so that a hundred
 //! look-alikes cost a binary search each.
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::{HashMap, HashSet};
 use std::ffi::CStr;
 use std::io;
@@ -21,6 +21,7 @@ use super::namespaces::Id;
 use super::open_file::{FileId, Look, Stop};
 use super::unix::Message;
 use super::unix_waiting::Taken;
+use super::wants::{Is, Want, Wants};
 use crate::error::Error;
 use crate::objects::Objects;
 use crate::pod::{ExternalName, Externals, Pod};
@@ -63,6 +64,7 @@ pub struct Known<'a> {
     unix_sockets: OnceCell<HashMap<u64, UnixSocket>>,
     tcp: OnceCell<super::tcp::Table>,
     running: bool,
+    wants: RefCell<Wants>,
     /// Some process keeps its descriptors to itself while it runs.
     unread: bool,
     /// Found in the queues of sockets.
@@ -147,6 +149,7 @@ pub fn gather<'a>(
         unix_sockets: OnceCell::new(),
         tcp: OnceCell::new(),
         running,
+        wants: RefCell::default(),
         unread: false,
         in_flight: HashSet::new(),
     };
@@ -294,6 +297,19 @@ impl Known<'_> {
         }
         let dir = self.fdinfo.get().expect("just set");
         read_info(dir.as_fd(), file.as_raw_fd(), &mut Vec::new())
+    }
+
+    /// Notes what a target must have for an open file.
+    pub fn want(&self, look: &Look, path: Vec<u8>, is: Is) {
+        let holder = &self.holders[look.holder.0];
+        let (process, pid) = (holder.name.clone(), holder.pid.unsigned_abs());
+        let what = format!("descriptor {}", look.holder.1);
+        self.wants.borrow_mut().add(Want { process, pid, what, path, is });
+    }
+
+    /// What was noted.
+    pub fn take_wants(&self) -> Vec<Want> {
+        self.wants.take().list()
     }
 
     /// The network that a socket is of.

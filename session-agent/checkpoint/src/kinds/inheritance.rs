@@ -209,6 +209,7 @@ mod tests {
         let (parent, child) = (std::process::id() as i32, children.pids()[0]);
         let layout = |pid: i32, ppid: i32| ProcessLayout {
             node: Node { pid, ppid, pgid: 0, sid: 0, exit_signal: 17, ended: None, level: Level::default() },
+            name: String::new(),
             mappings: vec![Mapping {
                 start: place.start,
                 end: place.end,

@@ -204,7 +204,7 @@ impl<'a> Builder<'a> {
             });
         }
         self.areas.insert(node.pid, known);
-        self.processes.push(ProcessLayout { node, mappings });
+        self.processes.push(ProcessLayout { node, name: name.to_owned(), mappings });
         Ok(())
     }
 

@@ -78,3 +78,4 @@ mod unix_build;
 mod unix_queue;
 pub mod unix_waiting;
 pub mod vdso;
+pub mod wants;

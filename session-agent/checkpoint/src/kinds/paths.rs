@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::AsFd;
+use std::path::Path;
 
 use roam_sys::batch::{Batch, Data};
 use roam_sys::descriptor;
@@ -11,7 +12,6 @@ use super::find_inode;
 use super::gather::{Known, relative};
 use super::open_file::{Look, Stop};
 use crate::error::Error;
-use crate::pod::Pod;
 
 /// The flags that are given to open(2) again.
 pub const REOPEN: i32 = libc::O_ACCMODE
@@ -99,15 +99,13 @@ pub fn lost() -> Stop {
     Stop::Failed(Error::Image("an open file was lost while it was captured".into()))
 }
 
-/// Opens a file of the pod from outside, to look at it.
+/// Opens a file of the tree below `root`, such as a pod's from outside, to look at it.
 ///
 /// # Errors
 /// As open(2).
-pub fn open_in(pod: &dyn Pod, path: &[u8], flags: i32) -> io::Result<std::fs::File> {
-    let root = std::fs::File::options()
-        .read(true)
-        .custom_flags(libc::O_PATH | libc::O_DIRECTORY)
-        .open(pod.root())?;
+pub fn open_in(root: &Path, path: &[u8], flags: i32) -> io::Result<std::fs::File> {
+    let root =
+        std::fs::File::options().read(true).custom_flags(libc::O_PATH | libc::O_DIRECTORY).open(root)?;
     use std::os::unix::fs::OpenOptionsExt;
     let flags = flags | libc::O_NONBLOCK | libc::O_NOCTTY;
     Ok(descriptor::open_at(root.as_fd(), &relative(path)?, flags)?.into())

@@ -19,6 +19,7 @@
 
 use std::fs::File;
 use std::os::fd::AsFd;
+use std::path::Path;
 
 use roam_api::error::Refusal;
 use roam_sys::descriptor;
@@ -29,9 +30,9 @@ use super::build::Build;
 use super::gather::{Capture, Known};
 use super::open_file::{FileId, Look, OpenFileKind, Stop};
 use super::paths;
+use super::wants::Is;
 use crate::content::{self, Content, Sample};
 use crate::error::Error;
-use crate::pod::Pod;
 
 /// An open regular file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,9 +70,14 @@ impl OpenFileKind for State {
     }
 
     fn check(look: &Look, known: &Known<'_>) -> Result<(), Stop> {
-        paths::locate(look, known, REMEDY)?;
+        let path = paths::locate(look, known, REMEDY)?;
         // What is looked at and written here is soon done once more while the session stands still.
-        expected(look).map(drop)
+        let expected = expected(look)?;
+        if content::has_settled(look.stat.st_ctime) {
+            let is_read = matches!(expected, Expected::Same(_)) && look.info.locks.is_empty();
+            known.want(look, path, Is::File(if is_read { expected } else { Expected::Anything }));
+        }
+        Ok(())
     }
 
     fn capture(look: &Look, at: &mut Capture<'_>) -> Result<Self, Stop> {
@@ -125,50 +131,53 @@ fn expected(look: &Look) -> Result<Expected, Stop> {
     Ok(if appends { Expected::Begun(sample) } else { Expected::AsLeft(sample) })
 }
 
-impl State {
-    /// Whether the target has this file as it must be; if not, why.
-    pub(super) fn differs(&self, pod: &dyn Pod) -> Option<(String, String)> {
-        let shown = String::from_utf8_lossy(&self.path);
-        let flags = match &self.expected {
-            Expected::Anything => libc::O_PATH | libc::O_NOFOLLOW,
-            Expected::AsLeft(Sample { hash: None, .. }) | Expected::Begun(Sample { hash: None, .. }) => {
-                libc::O_PATH
-            }
-            _ => libc::O_RDONLY,
-        };
-        let file = match paths::open_in(pod, &self.path, flags) {
-            Ok(file) => file,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                return Some((
-                    format!("{shown} does not exist on this machine"),
-                    "Install the same packages on both machines, or copy the file over.".into(),
-                ));
-            }
-            Err(e) => {
-                return Some((
-                    format!("{shown} can't be opened on this machine: {e}"),
-                    "Make it readable for you there, then try again.".into(),
-                ));
-            }
-        };
-        match self.expected.is_in(&file) {
-            Ok(true) => None,
-            Ok(false) if matches!(self.expected, Expected::Same(_)) => Some((
-                format!("{shown} has another content on this machine"),
-                "Bring both machines to the same version of the file or package.".into(),
-            )),
-            Ok(false) => Some((
-                format!("{shown}, into which it writes, is not as the program left it on this machine"),
-                "Put the file there as the program left it (copy it over, or back), or close it in the program, then \
-                 try again."
-                    .into(),
-            )),
-            Err(e) => Some((
-                format!("{shown} can't be read on this machine: {e}"),
-                "Make it readable for you there, then try again.".into(),
-            )),
+/// Whether a machine lacks what is expected at this path below `root`; if so, why, and what to do.
+pub(super) fn lacks(root: &Path, path: &[u8], expected: &Expected) -> Option<(String, String)> {
+    let shown = String::from_utf8_lossy(path);
+    let flags = match expected {
+        Expected::Anything => libc::O_PATH | libc::O_NOFOLLOW,
+        Expected::AsLeft(Sample { hash: None, .. }) | Expected::Begun(Sample { hash: None, .. }) => {
+            libc::O_PATH
         }
+        _ => libc::O_RDONLY,
+    };
+    let file = match paths::open_in(root, path, flags) {
+        Ok(file) => file,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            return Some((
+                format!("{shown} does not exist on this machine"),
+                "Install the same packages on both machines, or copy the file over.".into(),
+            ));
+        }
+        Err(e) => {
+            return Some((
+                format!("{shown} can't be opened on this machine: {e}"),
+                "Make it readable for you there, then try again.".into(),
+            ));
+        }
+    };
+    match expected.is_in(&file) {
+        Ok(true) => None,
+        Ok(false) if matches!(expected, Expected::Same(_)) => Some(another(path)),
+        Ok(false) => Some((
+            format!("{shown}, into which it writes, is not as the program left it on this machine"),
+            "Put the file there as the program left it (copy it over, or back), or close it in the program, then \
+             try again."
+                .into(),
+        )),
+        Err(e) => Some((
+            format!("{shown} can't be read on this machine: {e}"),
+            "Make it readable for you there, then try again.".into(),
+        )),
     }
+}
+
+/// A file that is only read has another content.
+pub(super) fn another(path: &[u8]) -> (String, String) {
+    (
+        format!("{} has another content on this machine", String::from_utf8_lossy(path)),
+        "Bring both machines to the same version of the file or package.".into(),
+    )
 }
 
 impl Expected {
@@ -311,7 +320,12 @@ mod tests {
             std::fs::write(&path, b"some").unwrap();
             let file = std::fs::File::options().read(readable).write(true).open(&path).unwrap();
             let fd = file.as_fd();
-            roam_sys::descriptor::fcntl(fd, libc::F_SETLEASE, libc::F_WRLCK).unwrap();
+            // A process that another test is just starting may have the file open for a moment.
+            while roam_sys::descriptor::fcntl(fd, libc::F_SETLEASE, libc::F_WRLCK).is_err() {
+                std::thread::yield_now();
+            }
+            // Nobody is told by a signal, which would end all tests.
+            roam_sys::descriptor::fcntl(fd, libc::F_SETOWN, 0).unwrap();
             let session = Session::of(&[fd]);
             let super::super::open_file::Kind::Regular(state) = &session.image().files[0].kind else {
                 panic!("another kind")

@@ -303,7 +303,8 @@ fn terminal(master: &Look, index: u32, known: &Known<'_>) -> Result<Terminal, Er
 
 fn open_master(at: &Build<'_>) -> Result<(u32, OwnedFd), Error> {
     let failed = |e| Error::system("opening a terminal of the pod", e);
-    let master: OwnedFd = paths::open_in(at.pod, b"/dev/pts/ptmx", libc::O_RDWR).map_err(failed)?.into();
+    let master: OwnedFd =
+        paths::open_in(&at.pod.root(), b"/dev/pts/ptmx", libc::O_RDWR).map_err(failed)?.into();
     roam_sys::descriptor::fcntl(master.as_fd(), libc::F_SETFL, 0).map_err(failed)?;
     Ok((tty::ask(master.as_fd(), Ask::Index).map_err(failed)?, master))
 }

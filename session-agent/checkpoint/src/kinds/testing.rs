@@ -138,7 +138,7 @@ impl Session {
         let source = populate(processes);
         let holders = holders(source.pids());
         let mut objects = Objects::default();
-        assert_eq!(descriptors::check(&holders, &Here::new(), &Inside::default(), &named).unwrap(), []);
+        assert_eq!(descriptors::check(&holders, &Here::new(), &Inside::default(), &named).unwrap().0, []);
         let image =
             descriptors::capture(&holders, &Here::new(), &Inside::default(), &named, &mut objects, &NoHands)
                 .unwrap();
@@ -149,7 +149,7 @@ impl Session {
     pub fn refusals(files: &[BorrowedFd<'_>]) -> Vec<Refusal> {
         let source = populate(&[files]);
         let holders = holders(source.pids());
-        descriptors::check(&holders, &Here::new(), &Inside::default(), &Named::default()).unwrap()
+        descriptors::check(&holders, &Here::new(), &Inside::default(), &Named::default()).unwrap().0
     }
 
     /// The open file that the first process has as this number, as a capture finds it.

@@ -282,9 +282,9 @@ impl Restorer {
 
     /// Makes what stands for folders that are gone; no other is missing here.
     fn make_folders(&mut self, image: &Image, pod: &dyn Pod) -> Result<StandIns, Error> {
-        let mut refusals = Vec::new();
+        let (root, mut refusals) = (pod.root(), Vec::new());
         for state in &image.processes {
-            for (what, reason, remedy) in state.folders.missing(pod) {
+            for (what, reason, remedy) in state.folders.missing(&root) {
                 let process = String::from_utf8_lossy(&state.threads[0].name).into_owned();
                 let pid = state.pid.unsigned_abs();
                 refusals.push(Refusal { process, pid, what: what.to_owned(), reason, remedy });

@@ -18,7 +18,7 @@ use super::{Made, Restorer};
 use crate::content::Content;
 use crate::error::Error;
 use crate::kinds::memory::in_root;
-use crate::pages::{Backing, Layout, MappedFile};
+use crate::pages::{Backing, Layout, MappedFile, Mapping, ProcessLayout};
 
 impl Restorer {
     /// Which of the layout's files are not here, by index.
@@ -32,10 +32,19 @@ impl Restorer {
             let Some(reason) = (if was_found { None } else { self.why_absent(file) }) else { continue };
             absent.insert(index as u32);
             if file.stand_in.is_none() {
+                let maps = |p: &&ProcessLayout| {
+                    let is_it =
+                        |m: &Mapping| matches!(m.backing, Backing::File { file, .. } if file == index as u32);
+                    p.mappings.iter().any(is_it)
+                };
+                let (process, pid) = layout.processes.iter().find(maps).map_or_else(
+                    || ("session".to_owned(), 0),
+                    |p| (p.name.clone(), p.node.pid.unsigned_abs()),
+                );
                 let list = if self.may_want || self.may_change(file) { &mut wanting } else { &mut refusals };
                 list.push(Refusal {
-                    process: "session".to_owned(),
-                    pid: 0,
+                    process,
+                    pid,
                     what: format!("file {}", String::from_utf8_lossy(&file.path)),
                     reason: reason.to_owned(),
                     remedy: "Install the same version of the program on both machines.".to_owned(),

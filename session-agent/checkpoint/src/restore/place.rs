@@ -185,8 +185,10 @@ mod tests {
     fn impossible_mappings_are_refused() {
         let node =
             Node { pid: 5, ppid: 1, pgid: 5, sid: 5, exit_signal: 17, ended: None, level: Level::default() };
-        let layout =
-            |mappings| Layout { processes: vec![ProcessLayout { node, mappings }], ..Layout::default() };
+        let layout = |mappings| Layout {
+            processes: vec![ProcessLayout { node, name: String::new(), mappings }],
+            ..Layout::default()
+        };
         assert!(validate(&layout(vec![anon(0x20000, 0x30000)])).is_ok());
         assert!(validate(&layout(vec![anon(0x20000, 0x30001)])).is_err());
         assert!(validate(&layout(vec![anon(0x20000, 0x30000), anon(0x28000, 0x40000)])).is_err());

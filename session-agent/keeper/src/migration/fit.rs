@@ -1,12 +1,13 @@
-//! Whether this machine can take a session: CPU, memory, folders. Asked before anything is made.
+//! Whether this machine can take a session: CPU, memory, folders, open files. Asked before anything is made.
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use roam_api::error::Failure;
+use roam_api::error::{Failure, Refusal};
 use roam_api::migration::Offer;
+use roam_checkpoint::Want;
 
 use crate::bundle::About;
 use crate::pod::mounts;
@@ -95,6 +96,22 @@ pub fn check(offer: &Offer, about: &About) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Refuses what wants folders and files of this machine that are not here. Those of a pod's own are made with it.
+///
+/// # Errors
+/// The refusal.
+pub fn lacks(wants: &[Want], about: &About, here: &str) -> Result<(), Failure> {
+    let refusals: Vec<Refusal> = wants
+        .iter()
+        .filter(|want| mounts::is_the_machines(&want.path(), &about.facts.home, &about.facts.runtime_dir))
+        .filter_map(|want| want.missing(Path::new("/")))
+        .collect();
+    if refusals.is_empty() {
+        return Ok(());
+    }
+    Err(Failure { refusals, ..Failure::refused(format!("{here} can't take {}.", about.spec.name)) })
+}
+
 fn judge(offer: &Offer, here: &HashSet<String>, available: Option<u64>) -> Result<(), Failure> {
     let offered = offer.cpu_features.iter().map(String::as_str);
     let missing: Vec<&str> =
@@ -150,6 +167,7 @@ mod tests {
             memory_bytes: 800 << 20,
             cpu_features: vec!["sse2".into(), "avx512f".into()],
             clocks_ns: (0, 0),
+            wants: vec![],
         };
         let both: HashSet<String> = offer.cpu_features.iter().cloned().collect();
         assert_eq!(judge(&offer, &both, Some(901 << 20)), Ok(()));

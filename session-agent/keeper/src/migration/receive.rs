@@ -12,7 +12,7 @@ use roam_api::init::Clocks;
 use roam_api::keeper::{Answer, Identity, LaneSecret};
 use roam_api::migration::{Item, Offer, ToSource, ToTarget};
 use roam_api::session::SessionState;
-use roam_checkpoint::Error;
+use roam_checkpoint::{Error, Want};
 use tokio::sync::mpsc;
 
 use super::fit;
@@ -49,7 +49,7 @@ pub struct Gate {
 }
 
 enum Work {
-    Begin(Box<About>, Clocks),
+    Begin(Box<About>, Clocks, Vec<Want>),
     Take(Item),
     Build,
     /// The source has let go of its file locks.
@@ -79,7 +79,7 @@ fn engine_part(
     let mut ready: Option<Ready> = None;
     while let Some(piece) = work.blocking_recv() {
         let report = match piece {
-            Work::Begin(about, clocks) => match Arriving::begin(keeper, &about, clocks) {
+            Work::Begin(about, clocks, wants) => match begin(keeper, &about, clocks, &wants) {
                 Ok(begun) => {
                     arriving = Some(begun.at_most(most_memory));
                     Report::Reserved
@@ -120,6 +120,12 @@ fn engine_part(
             return;
         }
     }
+}
+
+/// What is not here is said before anything is made, and before the source freezes anything.
+fn begin(keeper: &Keeper, about: &About, clocks: Clocks, wants: &[Want]) -> Result<Arriving, Failure> {
+    fit::lacks(wants, about, &keeper.here())?;
+    Arriving::begin(keeper, about, clocks)
 }
 
 fn build(
@@ -357,9 +363,9 @@ impl Arrival {
             self.turn = self.keeper.turn.clone().try_lock_owned().ok();
         }
         match self.accept(offer, way) {
-            Ok((about, clocks)) => {
+            Ok((about, clocks, wants)) => {
                 let (work, to_do) = mpsc::channel(QUEUED);
-                let _ = work.send(Work::Begin(Box::new(about), clocks)).await;
+                let _ = work.send(Work::Begin(Box::new(about), clocks, wants)).await;
                 self.work = Some(work);
                 let (keeper, generation) = (self.keeper.clone(), self.identity.generation);
                 let most = self.most_memory;
@@ -377,12 +383,13 @@ impl Arrival {
         reports
     }
 
-    fn accept(&self, offer: &Offer, way: Duration) -> Result<(About, Clocks), Failure> {
+    fn accept(&self, offer: &Offer, way: Duration) -> Result<(About, Clocks, Vec<Want>), Failure> {
         if offer.identity.id != self.identity.id || offer.identity.generation != self.identity.generation {
             return Err(Failure::refused("The offered session is not the one that was announced."));
         }
-        let about: About = decode_section(&offer.about)
-            .map_err(|e| Failure::refused(format!("The offer can't be understood: {e}.")))?;
+        let odd = |e| Failure::refused(format!("The offer can't be understood: {e}."));
+        let about: About = decode_section(&offer.about).map_err(odd)?;
+        let wants: Vec<Want> = decode_section(&offer.wants).map_err(odd)?;
         fit::check(offer, &about)?;
         let way = i64::try_from(way.as_nanos()).unwrap_or(0);
         let (monotonic, boottime) = offer.clocks_ns;
@@ -401,7 +408,7 @@ impl Arrival {
             facts: Box::new(about.facts.clone()),
             state: SessionState::Receiving { from: self.from.clone() },
         });
-        Ok((about, clocks))
+        Ok((about, clocks, wants))
     }
 
     fn discard(&mut self, failure: &Failure) {

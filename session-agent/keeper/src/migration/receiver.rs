@@ -196,6 +196,7 @@ mod tests {
             memory_bytes: 0,
             cpu_features: vec![],
             clocks_ns: (0, 0),
+            wants: vec![],
         })
     }
 

@@ -10,7 +10,7 @@ use roam_api::init::Request;
 use roam_api::keeper::LaneSecret;
 use roam_api::migration::{Offer, ToSource, ToTarget};
 use roam_api::session::{MoveProgress, MoveReport, MoveStage, Round, SessionState};
-use roam_checkpoint::{LockPlace, check, tracking_supported};
+use roam_checkpoint::{LockPlace, Outlook, check, tracking_supported};
 use tokio::sync::{mpsc, oneshot};
 
 use super::lane::Lane;
@@ -93,7 +93,7 @@ impl Keeper {
         let live = self.live()?;
         wait_for_commands(&live).await?;
         let session = live.clone();
-        let refusals = self
+        let Outlook { refusals, wants } = self
             .engine
             .run(move || check(&*session.pod, &session.externals()))
             .await
@@ -115,10 +115,11 @@ impl Keeper {
             identity,
             number,
             name: live.spec.name.clone(),
-            about: encode_section(&about).map_err(|e| Failure::undone(format!("{SENDING} failed: {e}.")))?,
+            about: encoded(&about)?,
             memory_bytes: memory,
             cpu_features: super::fit::cpu_features(),
             clocks_ns: (clocks.monotonic, clocks.boottime),
+            wants: encoded(&wants)?,
         };
         self.write(live.identity.generation, Entry::SendBegun { number, to: target.name.clone() })?;
         let (answer, answered) = oneshot::channel();
@@ -215,6 +216,10 @@ impl Keeper {
         });
         answered.await.unwrap_or_else(|_| Err(Failure::undone("The move ended unexpectedly.")))
     }
+}
+
+fn encoded<T: serde::Serialize>(value: &T) -> Result<Vec<u8>, Failure> {
+    encode_section(value).map_err(|e| Failure::undone(format!("{SENDING} failed: {e}.")))
 }
 
 impl Move {

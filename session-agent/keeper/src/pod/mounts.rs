@@ -30,6 +30,13 @@ pub fn is_private(path: &Path) -> bool {
 const NONE: Option<&str> = None;
 const PLAIN: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV);
 
+/// True if a pod with this home and XDG_RUNTIME_DIR shows the machine's own file at this path.
+#[must_use]
+pub fn is_the_machines(path: &Path, home: &[u8], runtime_dir: &[u8]) -> bool {
+    let [home, runtime_dir] = [home, runtime_dir].map(|path| Path::new(OsStr::from_bytes(path)));
+    !path.starts_with(runtime_dir) && (!is_private(path) || is_private(home) && path.starts_with(home))
+}
+
 fn tmpfs(at: &Path, options: &str) -> Step<()> {
     mount(Some("tmpfs"), at, Some("tmpfs"), PLAIN, Some(options)).doing(&format!("mounting {}", at.display()))
 }
@@ -183,4 +190,19 @@ pub fn enter(root: &Path) -> Step<()> {
     nix::unistd::chdir("/").doing("entering /")?;
     mount(NONE, "/", NONE, MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY | PLAIN, NONE)
         .doing("making the pod's root read-only")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_the_machines_own_is_told_from_the_pods() {
+        let is = |path: &str, home: &str| is_the_machines(Path::new(path), home.as_bytes(), b"/run/user/7");
+        assert!(is("/home/me/x", "/home/me") && is("/srv", "/home/me") && is("/", "/home/me"));
+        assert!(
+            !is("/tmp/x", "/home/me") && !is("/run/user/7/x", "/home/me") && !is("/dev/null", "/home/me")
+        );
+        assert!(is("/tmp/me/x", "/tmp/me") && !is("/tmp/other", "/tmp/me"));
+    }
 }
