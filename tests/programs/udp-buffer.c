@@ -2,7 +2,7 @@
  * buffer is as small as before. */
 #include "inet.h"
 
-enum { COUNT = 200 };
+enum { COUNT = 100 };
 
 int main(void) {
     socklen_t length;
