@@ -1,7 +1,8 @@
-//! Processes are made late: each when the first of its memory comes. By then its parent's memory is in place, and to
-//! fork is the kernel's only way of giving two processes one page until either writes to it. So a child that was forked
-//! at the source without another program since is forked here as well, with its parent's pages; what it does not have in
-//! common with its parent is dropped, and what it has for itself is written over the rest.
+//! Processes that can have memory of their parents are made late: when the first of their own comes. By then the
+//! parent's is in place, and to fork is the kernel's only way of giving two processes one page until either writes to it.
+//! So a child that was forked at the source without another program since is forked here as well, with its parent's
+//! pages; what it does not have in common with its parent is dropped, and what it has for itself is written over the rest.
+//! All others are made at once, while there is nothing to unmap in them.
 //!
 //! Whose creator here is another than its parent (a brother, or a helper of another process: see [`tree`]) gets copies
 //! instead, and so does one whose parent's memory changed since it was made.
@@ -112,6 +113,23 @@ impl Restorer {
                 self.newborns.remove(&pid);
                 self.end(&stub)?;
             }
+        }
+        Ok(())
+    }
+
+    /// Makes the tree as far as nobody can have memory of the process that makes it.
+    pub(super) fn bring_strangers_forth(&mut self) -> Result<(), Error> {
+        while let Some(step) = self.steps.pop_front() {
+            if let Step::Fork { creator, pid, .. } = step
+                && let Some(parent) = self.process(creator)
+                && let child = self.layout.processes.iter().find(|p| p.node.pid == pid)
+                // A helper may make processes that can.
+                && child.is_none_or(|child| !inheritable(parent, &child.mappings).is_empty())
+            {
+                self.steps.push_front(step);
+                break;
+            }
+            self.step(step)?;
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! From an [`Image`] and pages back to running processes.
 //!
-//! All processes begin as forks of one stub. Each is made when its memory comes ([`births`]), which is mapped and
-//! filled, as often as rounds of pages come while the source still runs. [`Restorer::build`] then makes
+//! All processes begin as forks of one stub. Each is made at the latest when its memory comes ([`births`]), which is
+//! mapped and filled, as often as rounds of pages come while the source still runs. [`Restorer::build`] then makes
 //! everything else: descriptors, program, threads, timers, signals; the last thing a process
 //! loses is the stub itself. [`Prepared::activate`] lets all threads go at once.
 //!
@@ -284,7 +284,7 @@ impl PageSink for Restorer {
         self.grow_tree(&nodes)?;
         self.map(layout)?;
         self.layout = layout.clone();
-        Ok(())
+        self.bring_strangers_forth()
     }
 
     fn pages(&mut self, space: Space, address: u64, bytes: &[u8]) -> Result<(), Error> {
