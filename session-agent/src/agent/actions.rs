@@ -403,7 +403,9 @@ async fn park(agent: Arc<Agent>, id: SessionId, file: Option<String>) -> Result<
         return Err(Failure::refused(format!("{file} exists already.")).next("Choose another file."));
     }
     let mut keeper = keeper_of(&agent, &id).await?;
-    let generation = agent.change(|core| core.table.begin_to_park(&id, &file));
+    let Some(generation) = agent.change(|core| core.table.begin_to_park(&id, &file)) else {
+        return Err(Failure::refused("The session is being put to sleep already."));
+    };
     agent.remember();
     let answer = keeper.ask(&KeeperRequest::Park { file: file.clone() }).await;
     agent.change(|core| match &answer {

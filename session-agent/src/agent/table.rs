@@ -106,7 +106,11 @@ impl Table {
     /// A keeper of this machine tells what its session is. True if that is news.
     pub fn heard_here(&mut self, info: SessionInfo) -> bool {
         // What an earlier keeper of it said last can be heard late.
-        if self.here.get(&info.id).is_some_and(|here| here.generation > info.generation) {
+        let is_last = matches!(info.state, SessionState::Parked { .. } | SessionState::Ended { .. });
+        if self.here.get(&info.id).is_some_and(|here| here.generation > info.generation)
+            || is_last
+                && self.there.get(&info.id).is_some_and(|there| there.info.generation > info.generation)
+        {
             return false;
         }
         if let SessionState::Ended { .. } = info.state {
@@ -167,11 +171,14 @@ impl Table {
     }
 
     /// A session of this machine is about to be put to sleep in a file. What is written down then tells where it
-    /// is, even if nobody here hears how that ends. Returns its generation.
-    pub fn begin_to_park(&mut self, id: &SessionId, file: &str) -> u64 {
-        let Some(info) = self.here.get(id) else { return 0 };
+    /// is, even if nobody here hears how that ends. Returns its generation; none if it is about to already.
+    pub fn begin_to_park(&mut self, id: &SessionId, file: &str) -> Option<u64> {
+        if self.parking.contains_key(id) {
+            return None;
+        }
+        let Some(info) = self.here.get(id) else { return Some(0) };
         self.parking.insert(*id, asleep(info.clone(), file.to_owned()));
-        info.generation
+        Some(info.generation)
     }
 
     /// It stays awake.
@@ -569,7 +576,8 @@ mod tests {
         let file = dir.path().join("f").to_str().unwrap().to_owned();
         let mut desk = Table::new(DESK, Remembered::default());
         desk.heard_here(running(1, "desk"));
-        assert_eq!(desk.begin_to_park(&ID, &file), 1);
+        assert_eq!(desk.begin_to_park(&ID, &file), Some(1));
+        assert_eq!(desk.begin_to_park(&ID, "/another"), None);
         assert_eq!(desk.place(&ID), Some(Place::Here));
         let written = desk.remembered();
         assert_eq!(Table::new(DESK, written.clone()).place(&ID), None, "there is no such file");
@@ -584,6 +592,11 @@ mod tests {
         assert_eq!(again.place(&ID), Some(Place::Parked(file)));
         desk.not_parked(&ID);
         assert_eq!(desk.remembered(), Remembered::default());
+        // A late word of a sleep that is over.
+        desk.moved_away(&ID, LAPTOP, "laptop", 4);
+        desk.heard_here(info(2, "desk", SessionState::Parked { file: "/f".into() }));
+        desk.heard_here(info(2, "desk", SessionState::Ended { status: 1 }));
+        assert_eq!(desk.place(&ID), Some(Place::There(LAPTOP)));
     }
 
     #[test]

@@ -85,11 +85,13 @@ impl Keeper {
         cold: bool,
         progress: mpsc::Sender<MoveProgress>,
     ) -> Result<MoveReport, Failure> {
+        if !matches!(self.phase(), Phase::Here { state: SessionState::Sending { .. }, .. }) {
+            // Whoever cancels from here on means this move.
+            self.cancel.send_replace(false);
+        }
         let Some(turn) = self.turn_soon().await else {
             return self.ask_again(target).await;
         };
-        // Whoever cancels from here on means this move.
-        self.cancel.send_replace(false);
         let live = self.live()?;
         wait_for_commands(&live).await?;
         let session = live.clone();
