@@ -177,30 +177,46 @@ fn read_up_to(file: &File, mut room: &mut [u8], mut at: u64) -> io::Result<usize
     Ok(read)
 }
 
-/// File systems of this machine's own disks and memory: whoever can read a file there reads what was written last.
-const LOCAL: [libc::c_long; 6] = [
-    libc::EXT4_SUPER_MAGIC,
-    libc::BTRFS_SUPER_MAGIC,
-    libc::XFS_SUPER_MAGIC,
-    libc::F2FS_SUPER_MAGIC,
-    libc::TMPFS_MAGIC,
-    libc::OVERLAYFS_SUPER_MAGIC,
+/// File systems (statfs(2)) that other machines write to, or may: NFS, SMB, Ceph, AFS, 9P, FUSE, Coda, GFS2, OCFS2, Lustre,
+/// GPFS, BeeGFS. On any other whoever can read a file reads what was written last.
+const SHARED: [libc::c_long; 15] = [
+    0x6969,
+    0x517b,
+    0xff53_4d42,
+    0xfe53_4d42,
+    0x00c3_6400,
+    0x5346_414f,
+    0x6b41_4653,
+    0x0102_1997,
+    0x6573_5546,
+    0x7375_7245,
+    0x0116_1970,
+    0x7461_636f,
+    0x0bd0_0bd0,
+    0x4750_4653,
+    0x1983_0326,
 ];
 
 /// Has what was written into an open file where other machines see it, if it may be on a file server: what this one
-/// has in its memory only, another does not read.
+/// has in its memory only, another does not read. The file is one of the caller's own: of a failure that the server
+/// tells of late each open file is told once, and that of the program is for the program.
 ///
 /// # Errors
 /// If it can't be written there, such as a full disk of the server's.
 pub fn settle(file: &File) -> io::Result<()> {
-    if LOCAL.contains(&descriptor::file_system(file.as_fd())?) {
-        return Ok(());
-    }
     match file.sync_data() {
         // What keeps nothing has nothing to write.
         Err(e) if matches!(e.raw_os_error(), Some(libc::EINVAL | libc::EROFS)) => Ok(()),
         other => other,
     }
+}
+
+/// Whether a file may be on a file server.
+///
+/// # Errors
+/// As fstatfs(2).
+pub fn is_shared(file: &File) -> io::Result<bool> {
+    Ok(SHARED.contains(&descriptor::file_system(file.as_fd())?))
 }
 
 /// What the kernel calls an open, readable file in lists of mappings, where that is not what stat(2) says
@@ -330,6 +346,7 @@ mod tests {
         file.write_all_at(b", and more", 5).unwrap();
         assert_eq!(before, Sample::of(Some(&file), 5).unwrap());
         settle(&file).unwrap();
+        assert!(!is_shared(&file).unwrap(), "tests run on a disk of this machine");
     }
 
     #[test]

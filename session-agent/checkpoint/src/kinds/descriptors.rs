@@ -234,11 +234,14 @@ fn in_other_network(look: &Look, known: &Known<'_>) -> Result<(), Stop> {
 ///
 /// # Errors
 /// [`Error::Refused`] with their names.
-pub fn verify(image: &Descriptors, pod: &dyn Pod) -> Result<(), Error> {
+pub fn verify(image: &Descriptors, pod: &dyn Pod, wakes: bool) -> Result<(), Error> {
     let (root, mut refusals) = (pod.root(), Vec::new());
     for (id, file) in image.files.iter().enumerate() {
         let why = match &file.kind {
-            Kind::Regular(state) => regular::lacks(&root, &state.path, &state.expected),
+            Kind::Regular(state) => {
+                let expected = if wakes { state.expected.at_waking() } else { state.expected };
+                regular::lacks(&root, &state.path, &expected)
+            }
             Kind::Directory(state) => state.differs(&root),
             Kind::PidFd(state) => state.differs(),
             _ => None,
@@ -262,7 +265,7 @@ pub fn verify(image: &Descriptors, pod: &dyn Pod) -> Result<(), Error> {
 /// afterwards, because they share the table that their process gets here.
 ///
 /// # Errors
-/// A failed call, a file that differs on this machine, or an image that contradicts itself.
+/// A failed call, or an image that contradicts itself.
 pub fn restore(
     image: &Descriptors,
     stubs: &mut dyn Stubs,
@@ -271,7 +274,6 @@ pub fn restore(
     externals: &mut dyn Externals,
 ) -> Result<Vec<Late>, Error> {
     validate(image)?;
-    verify(image, pod)?;
     message_queue::restore(&image.queues, stubs)?;
     let mut at = Build::new(image, stubs, slots, pod, externals)?;
     let files = || image.files.iter().enumerate().map(|(i, file)| (FileId(i as u32), file));

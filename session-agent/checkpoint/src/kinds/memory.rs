@@ -323,7 +323,7 @@ impl<'a> Builder<'a> {
             return Ok(self.unnamed(source, area, ObjectKind::Unlinked { path, mode: None }));
         }
         let open = File::open(&outside)?;
-        if area.shared {
+        if area.shared && content::is_shared(&open)? {
             content::settle(&open)?;
         }
         let content = Content::of(&open)?;

@@ -3,9 +3,10 @@
 //!
 //! A program goes on writing at its offset, into what it takes for its own file. So the target must have that file and
 //! no older copy: its size and a sample of its content ([`Sample`]) are compared when the session stands still. A file
-//! that is opened to append has no offset to go wrong, and others may append to it as well (a log, while a session
-//! sleeps): it may have become longer, but what was there must be there. Of any other, a change while the session sleeps
-//! is refused at waking too: what the program has in memory is about the file that it knew.
+//! that is opened to append has no offset to go wrong, and others may append to it as well (a log): it may have become
+//! longer, but what was there must be there. A session that wakes where it fell asleep finds its own files: what others did
+//! to one meanwhile, such as a log that was begun anew, it finds as a program would that was stopped for so long. To be
+//! refused for ever because of that would lose more.
 //!
 //! What is on a file server is written there first, since another machine would read an older state.
 //!
@@ -56,6 +57,8 @@ pub enum Expected {
     AsLeft(Sample),
     /// What it appends to: this, and maybe more.
     Begun(Sample),
+    /// A file, whatever is in it.
+    There,
 }
 
 const REMEDY: &str = "Save and close the file in the program, then try again.";
@@ -116,11 +119,18 @@ fn expected(look: &Look) -> Result<Expected, Stop> {
         return Ok(Expected::Same(content.map_err(failed)?));
     }
     let file = File::from(look.file.try_clone().map_err(failed)?);
-    content::settle(&file).map_err(|e| {
-        Stop::cannot(format!("what was written into {} can't be put where it lies: {e}", name()), REMEDY)
-    })?;
-    let size = file.metadata().map_err(failed)?.len();
     let leased = look.info.locks.iter().any(|lock| lock.kind == LockKind::Lease && lock.write);
+    if !leased && content::is_shared(&file).map_err(failed)? {
+        let again = |access| descriptor::reopen(look.file.as_fd(), access | libc::O_NONBLOCK);
+        again(libc::O_RDONLY)
+            .or_else(|_| again(libc::O_WRONLY))
+            .and_then(|file| content::settle(&file.into()))
+            .map_err(|e| {
+                let why = format!("what was written into {} can't be put where it lies: {e}", name());
+                Stop::cannot(why, REMEDY)
+            })?;
+    }
+    let size = file.metadata().map_err(failed)?.len();
     let readable = match (own, leased) {
         (true, _) => Some(file),
         (false, true) => None,
@@ -136,6 +146,7 @@ pub(super) fn lacks(root: &Path, path: &[u8], expected: &Expected) -> Option<(St
     let shown = String::from_utf8_lossy(path);
     let flags = match expected {
         Expected::Anything => libc::O_PATH | libc::O_NOFOLLOW,
+        Expected::There => libc::O_PATH,
         Expected::AsLeft(Sample { hash: None, .. }) | Expected::Begun(Sample { hash: None, .. }) => {
             libc::O_PATH
         }
@@ -159,6 +170,10 @@ pub(super) fn lacks(root: &Path, path: &[u8], expected: &Expected) -> Option<(St
     match expected.is_in(&file) {
         Ok(true) => None,
         Ok(false) if matches!(expected, Expected::Same(_)) => Some(another(path)),
+        Ok(false) if matches!(expected, Expected::There) => Some((
+            format!("{shown}, into which it writes, is no file any more"),
+            "Put a file there, then try again.".into(),
+        )),
         Ok(false) => Some((
             format!("{shown}, into which it writes, is not as the program left it on this machine"),
             "Put the file there as the program left it (copy it over, or back), or close it in the program, then \
@@ -181,10 +196,24 @@ pub(super) fn another(path: &[u8]) -> (String, String) {
 }
 
 impl Expected {
+    /// The same of a session that wakes where it fell asleep: there it is the program's own file.
+    #[must_use]
+    pub fn at_waking(self) -> Self {
+        match self {
+            Self::AsLeft(_) | Self::Begun(_) => Self::There,
+            Self::Anything | Self::Same(_) | Self::There => self,
+        }
+    }
+
     fn is_in(&self, file: &File) -> std::io::Result<bool> {
         let (wanted, may_grow) = match self {
             Self::Anything => return Ok(true),
-            Self::Same(content) => return Ok(Content::of(file)? == *content),
+            Self::Same(content) => {
+                let meta = file.metadata()?;
+                let alike = meta.is_file() && meta.len() == content.size;
+                return Ok(alike && Content::of(file)? == *content);
+            }
+            Self::There => return Ok(file.metadata()?.is_file()),
             Self::AsLeft(sample) => (sample, false),
             Self::Begun(sample) => (sample, true),
         };

@@ -233,6 +233,7 @@ impl Session {
         }
         let pids = self.image.tables.iter().map(|t| t.pid).collect();
         let mut stubs = TestStubs { siblings: &mut siblings, pids };
+        descriptors::verify(&self.image, &Here::new(), false)?;
         let late = descriptors::restore(&self.image, &mut stubs, &slots, &Here::new(), &mut self.named)?;
         super::late::make(&self.image, &late, &mut stubs)?;
         super::inotify::watch(&self.image, &mut stubs)?;

@@ -6,15 +6,14 @@
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
-use std::fs::File;
-use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use roam_api::error::Refusal;
 use serde::{Deserialize, Serialize};
 
 use super::folders;
+use super::paths;
 use super::regular::{self, Expected};
 use crate::content::Content;
 
@@ -92,15 +91,72 @@ impl Want {
     }
 
     fn by_size(&self, root: &Path, content: Content) -> Option<(String, String)> {
-        let relative = self.path.strip_prefix(b"/").unwrap_or(&self.path);
-        let there: io::Result<u64> =
-            File::open(root.join(OsStr::from_bytes(relative))).and_then(|f| Ok(f.metadata()?.len()));
-        (there.ok()? != content.size).then(|| regular::another(&self.path))
+        let there = paths::open_in(root, &self.path, libc::O_PATH).and_then(|file| file.metadata()).ok()?;
+        (!there.is_file() || there.len() != content.size).then(|| regular::another(&self.path))
+    }
+
+    /// How many bytes must be read to know whether it is there, at most.
+    #[must_use]
+    pub fn cost(&self) -> u64 {
+        match self.is {
+            Is::File(Expected::Same(content)) if content.size <= LARGE => content.size,
+            _ => 0,
+        }
+    }
+
+    /// The same, but nothing is read of it.
+    #[must_use]
+    pub fn by_place(self) -> Self {
+        let is = match self.is {
+            Is::File(Expected::Same(_)) => Is::File(Expected::There),
+            other => other,
+        };
+        Self { is, ..self }
+    }
+
+    /// Whether its path is one that a program can have: from the root on, and nowhere back.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        let path = self.path();
+        let mut parts = path.components();
+        parts.next() == Some(Component::RootDir) && parts.all(|part| matches!(part, Component::Normal(_)))
     }
 
     /// Where it lies, as a path.
     #[must_use]
     pub fn path(&self) -> PathBuf {
         PathBuf::from(OsStr::from_bytes(&self.path))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn want(path: &str, is: Is) -> Want {
+        Want { process: "p".into(), pid: 2, what: "descriptor 3".into(), path: path.into(), is }
+    }
+
+    #[test]
+    fn only_paths_that_go_straight_down_are_looked_at() {
+        let plain = |path| want(path, Is::Folder).is_plain();
+        assert!(plain("/") && plain("/srv/a b/c"));
+        assert!(!plain("") && !plain("srv") && !plain("/srv/../dev/zero") && !plain("./x"));
+    }
+
+    #[test]
+    fn what_is_no_file_is_not_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let fifo = dir.path().join("fifo");
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        for size in [10, LARGE + 1] {
+            let same = Is::File(Expected::Same(Content { size, hash: [0; 32] }));
+            assert!(want("/fifo", same).missing(dir.path()).is_some(), "{size}");
+        }
+        std::fs::write(dir.path().join("file"), "x").unwrap();
+        let there = want("/file", Is::File(Expected::Same(Content { size: 1, hash: [0; 32] })));
+        assert_eq!(there.cost(), 1);
+        assert!(there.missing(dir.path()).is_some());
+        assert_eq!(there.by_place().missing(dir.path()), None);
     }
 }

@@ -111,6 +111,7 @@ impl Restorer {
         if locks::any_lease(&image.descriptors) {
             ask_for_locks()?;
         }
+        descriptors::verify(&image.descriptors, pod, self.may_want)?;
         let late = descriptors::restore(&image.descriptors, &mut self, &slots, pod, externals)?;
         let stand_ins = self.make_folders(image, pod)?;
         for one in &mut building {

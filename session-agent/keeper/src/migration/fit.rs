@@ -96,15 +96,28 @@ pub fn check(offer: &Offer, about: &About) -> Result<(), Failure> {
     Ok(())
 }
 
+/// How much is read in order to compare files before the session comes, in bytes.
+const READ: u64 = 512 << 20;
+
 /// Refuses what wants folders and files of this machine that are not here. Those of a pod's own are made with it.
 ///
 /// # Errors
 /// The refusal.
 pub fn lacks(wants: &[Want], about: &About, here: &str) -> Result<(), Failure> {
+    // The source waits: what is more is read when the session stands still, most of it from what is known by then.
+    let mut budget = READ;
+    let mut cheap = |want: &Want| match budget.checked_sub(want.cost()) {
+        Some(rest) => {
+            budget = rest;
+            want.clone()
+        }
+        None => want.clone().by_place(),
+    };
     let refusals: Vec<Refusal> = wants
         .iter()
+        .filter(|want| want.is_plain())
         .filter(|want| mounts::is_the_machines(&want.path(), &about.facts.home, &about.facts.runtime_dir))
-        .filter_map(|want| want.missing(Path::new("/")))
+        .filter_map(|want| cheap(want).missing(Path::new("/")))
         .collect();
     if refusals.is_empty() {
         return Ok(());
