@@ -44,6 +44,7 @@ fn what_is_typed_reaches_the_app_and_pixels_are_equal() {
         assert_eq!(pair.user.title(window).unwrap(), "terminal — pad@desk");
         pair.user.click(window, 100, 100);
         pair.user.until("the app's cursor", |user| (user.cursor() == pair.app.cursor()).then_some(()));
+        pair.user.until("the keyboard", |user| user.has_keyboard(window).then_some(()));
         pair.user.type_text("Hello, World! ~{}[]<>|\\\n");
         assert_eq!(line.recv_timeout(LIMIT).unwrap(), "Hello, World! ~{}[]<>|\\");
         same_pixels(&pair);

@@ -248,6 +248,21 @@ impl Desk {
         self.conn.flush().unwrap();
     }
 
+    /// Whether what is typed goes to this window: it has the focus, or something in it, or whatever is below the pointer.
+    pub fn has_keyboard(&self, window: Window) -> bool {
+        let mut at = self.conn.get_input_focus().unwrap().reply().unwrap().focus;
+        if at == u32::from(InputFocus::POINTER_ROOT) {
+            return true;
+        }
+        while at != window {
+            match self.conn.query_tree(at).unwrap().reply() {
+                Ok(tree) if tree.parent != 0 => at = tree.parent,
+                _ => return false,
+            }
+        }
+        true
+    }
+
     /// Types on the keyboard of this display, as a person would.
     pub fn type_text(&self, text: &str) {
         let setup = self.conn.setup();
