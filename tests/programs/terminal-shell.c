@@ -48,6 +48,8 @@ int main(void) {
         sigset_t none;
         sigemptyset(&none);
         sigprocmask(SIG_SETMASK, &none, NULL);
+        /* Whoever runs this in the background of a script ignores it, and a shell's jobs then ignore it too. */
+        signal(SIGINT, SIG_DFL);
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         setenv("PS1", "ready> ", 1);
         setenv("TERM", "dumb", 1);
