@@ -151,11 +151,18 @@ impl State {
             last = watch.wd;
         }
         run(&batch)?;
-        if self.unread {
-            overflow(number, &own_path, last + 1, run)?;
-        }
         // What the additions and removals left behind goes, all but the word of an overflow.
-        drop_events(number, if self.unread { EVENT } else { 0 }, run)?;
+        if self.unread {
+            // While it is made others go on using what is watched: the word may have to be taken out behind theirs.
+            for attempt in 1..=TRIES {
+                overflow(number, &own_path, last + attempt, run)?;
+                if drop_events(number, EVENT, run)? {
+                    break;
+                }
+            }
+        } else {
+            drop_events(number, 0, run)?;
+        }
         let mut batch = Batch::new();
         batch.must("closing", libc::SYS_close, &[own.into()]);
         run(&batch).map(drop)
@@ -164,6 +171,8 @@ impl State {
 
 /// Size of an event without a name.
 const EVENT: u32 = 16;
+/// How often an overflow is made.
+const TRIES: i32 = 20;
 
 /// Makes more events than the kernel keeps, with a watch of this number on the path.
 fn overflow(number: i32, path: &[u8], wd: i32, run: &mut Run<'_>) -> Result<(), Error> {
@@ -199,8 +208,8 @@ fn overflow(number: i32, path: &[u8], wd: i32, run: &mut Run<'_>) -> Result<(), 
     run(&batch).map(drop)
 }
 
-/// Reads events until only so many bytes of them are left.
-fn drop_events(number: i32, keep: u32, run: &mut Run<'_>) -> Result<(), Error> {
+/// Reads events until only so many bytes of them are left. False if the word of an overflow was among them.
+fn drop_events(number: i32, keep: u32, run: &mut Run<'_>) -> Result<bool, Error> {
     const PIECE: u32 = 64 << 10;
     loop {
         let mut batch = Batch::new();
@@ -209,14 +218,33 @@ fn drop_events(number: i32, keep: u32, run: &mut Run<'_>) -> Result<(), Error> {
         batch.must("asking for events", libc::SYS_ioctl, &ask);
         let waiting = run(&batch)?.u32(count);
         if waiting <= keep {
-            return Ok(());
+            return Ok(true);
         }
         let mut batch = Batch::new();
         let most = (waiting - keep).min(PIECE);
         let room = batch.room(most as usize);
-        batch.must("dropping events", libc::SYS_read, &[number.into(), room.into(), most.into()]);
-        run(&batch)?;
+        let read = batch.may("dropping events", libc::SYS_read, &[number.into(), room.into(), most.into()]);
+        let done = run(&batch)?;
+        match usize::try_from(done.ret(read)) {
+            Ok(length) if keep == 0 || !tells_overflow(&done.bytes(room)[..length]) => {}
+            // The next is longer than what is over (inotify(7)): no overflow is there any more.
+            _ => return Ok(false),
+        }
     }
+}
+
+/// Whether the word of an overflow is among these events.
+fn tells_overflow(mut events: &[u8]) -> bool {
+    // struct inotify_event: watch, mask, cookie, length of the name; the name.
+    let word =
+        |event: &[u8], at: usize| u32::from_ne_bytes(event[at..at + 4].try_into().expect("four bytes"));
+    while events.len() >= EVENT as usize {
+        if word(events, 4) & libc::IN_Q_OVERFLOW != 0 {
+            return true;
+        }
+        events = events.get(EVENT as usize + word(events, 12) as usize..).unwrap_or_default();
+    }
+    false
 }
 
 fn add(path: &[u8], mask: u32, number: i32, batch: &mut Batch) {
@@ -273,8 +301,22 @@ fn nameless(name: &Name, look: &Look, known: &Known<'_>) -> Option<i32> {
 #[cfg(test)]
 mod tests {
     use super::super::testing::Session;
+    use super::tells_overflow;
     use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
     use std::os::fd::AsFd;
+
+    #[test]
+    fn the_word_of_an_overflow_is_found_among_events() {
+        let event = |mask: u32, name: &[u8]| {
+            let words = [7, mask, 0, name.len() as u32].map(u32::to_ne_bytes).concat();
+            [words, name.to_vec()].concat()
+        };
+        let plain = [event(libc::IN_OPEN, b"name\0\0\0\0"), event(libc::IN_ACCESS, b"")].concat();
+        assert!(!tells_overflow(&plain) && !tells_overflow(&[]));
+        assert!(tells_overflow(&[plain.clone(), event(libc::IN_Q_OVERFLOW, b"")].concat()));
+        let cut = event(libc::IN_OPEN, b"longer than what follows");
+        assert!(!tells_overflow(&cut[..20]));
+    }
 
     #[test]
     fn watches_keep_their_numbers() {
