@@ -367,24 +367,6 @@ mod tests {
     }
 
     #[test]
-    fn hundred_files_that_are_written_take_bounded_time() {
-        let dir = tempfile::tempdir().unwrap();
-        let files: Vec<std::fs::File> = (0..100)
-            .map(|i| {
-                let path = dir.path().join(i.to_string());
-                let mut file = std::fs::File::options();
-                file.read(true).write(true).create(true).truncate(true);
-                let file = file.open(path).unwrap();
-                std::os::unix::fs::FileExt::write_all_at(&file, &vec![i as u8; 2 << 20], 0).unwrap();
-                file
-            })
-            .collect();
-        let session = Session::of(&files.iter().map(AsFd::as_fd).collect::<Vec<_>>());
-        let times: Vec<_> = (0..10).map(|_| session.time_capture()).collect();
-        println!("100 written files of 2 MiB: {:?} at best", times.iter().min().unwrap());
-    }
-
-    #[test]
     fn a_file_is_found_by_its_other_name() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("data");
