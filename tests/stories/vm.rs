@@ -43,7 +43,7 @@ const WAYS: [Way; 3] = [
 /// The part: what is read or made by calls that 6.1 lacks (PAGEMAP_SCAN, PROCMAP_QUERY, timers of a wanted id),
 /// what kernels have changed since (pidfd, epoll, guard pages, seals, rseq, vdso), registers, namespaces, and one or two
 /// of each other kind.
-const PART: [&str; 75] = [
+const PART: [&str; 76] = [
     "absent-calls",
     "anonymous-memory",
     "cold-memory",
@@ -104,6 +104,7 @@ const PART: [&str; 75] = [
     "sysv-semaphores",
     "sysv-shm",
     "tcp-connections",
+    "tcp-waiting-shared",
     "terminal",
     "thread-files",
     "threads",

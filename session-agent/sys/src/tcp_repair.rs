@@ -1,4 +1,4 @@
-//! What a TCP socket has sent and not delivered, by TCP_REPAIR (tcp(7)).
+//! What a TCP socket has sent and not delivered, and addresses that others have too, by TCP_REPAIR (tcp(7)).
 //!
 //! It needs CAP_NET_ADMIN in the user namespace of the socket's network, which whoever made that namespace
 //! has. The socket is left as it was, and nothing goes over the network for it.
@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use crate::descriptor::check;
-use crate::socket::{option, peek_stream, set_option};
+use crate::socket::{bind, option, peek_stream, set_option};
 
 const TCP_REPAIR: i32 = 19;
 const TCP_REPAIR_QUEUE: i32 = 20;
@@ -50,11 +50,23 @@ pub fn sent(fd: BorrowedFd<'_>) -> io::Result<(u32, Vec<u8>)> {
     })
 }
 
+/// Binds it to an address, also to one that others have and do not allow it to share.
+///
+/// # Errors
+/// As bind(2), but EADDRINUSE; EPERM without the capability.
+pub fn bind_beside_others(fd: BorrowedFd<'_>, address: &[u8]) -> io::Result<()> {
+    while_on(fd, || bind(fd, address))
+}
+
 fn repairing<T>(fd: BorrowedFd<'_>, queue: Queue, ask: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    while_on(fd, || set_option(fd, libc::IPPROTO_TCP, TCP_REPAIR_QUEUE, queue as i32).and_then(|()| ask()))
+}
+
+fn while_on<T>(fd: BorrowedFd<'_>, ask: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     // Repairing takes hold of SO_REUSEADDR and does not give it back.
     let reuse = option(fd, libc::SOL_SOCKET, libc::SO_REUSEADDR)?;
     set_option(fd, libc::IPPROTO_TCP, TCP_REPAIR, ON)?;
-    let answer = set_option(fd, libc::IPPROTO_TCP, TCP_REPAIR_QUEUE, queue as i32).and_then(|()| ask());
+    let answer = ask();
     set_option(fd, libc::IPPROTO_TCP, TCP_REPAIR, OFF_QUIETLY)?;
     set_option(fd, libc::SOL_SOCKET, libc::SO_REUSEADDR, i32::from(reuse != 0))?;
     answer

@@ -11,7 +11,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use roam_sys::{descriptor, socket};
+use roam_sys::{descriptor, socket, tcp_repair};
 
 use super::descriptors::OpenFile;
 use super::gather::Known;
@@ -194,12 +194,10 @@ fn put_back(waiter: &Waiter, accepted: &OwnedFd, client: Option<&Look>) -> io::R
     let info = Info::of(fd)?;
     let reads_no_more = info.reads_no_more(fd);
     let flags = descriptor::fcntl(fd, libc::F_GETFL, 0)?;
-    let reuse = socket::option(fd, libc::SOL_SOCKET, libc::SO_REUSEADDR)?;
     socket::disconnect(accepted)?;
     socket::disconnect(fd)?;
     descriptor::fcntl(fd, libc::F_SETFL, flags | libc::O_NONBLOCK)?;
     let asked = ask_again(fd, &own, &asked, waiter);
-    socket::set_option(fd, libc::SOL_SOCKET, libc::SO_REUSEADDR, reuse)?;
     descriptor::fcntl(fd, libc::F_SETFL, flags)?;
     asked?;
     for (how, wanted) in [(libc::SHUT_RD, reads_no_more), (libc::SHUT_WR, info.has_ended())] {
@@ -213,15 +211,26 @@ fn put_back(waiter: &Waiter, accepted: &OwnedFd, client: Option<&Look>) -> io::R
 fn ask_again(fd: BorrowedFd<'_>, own: &[u8], asked: &[u8], waiter: &Waiter) -> io::Result<()> {
     // That it was broken off is nobody's business.
     socket::option(fd, libc::SOL_SOCKET, libc::SO_ERROR)?;
-    socket::set_option(fd, libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
-    match socket::bind(fd, own) {
+    match socket::bind(fd, own).map_err(|e| (e.raw_os_error(), e)) {
         // The program bound it itself: it has kept its port.
-        Err(e) if e.raw_os_error() == Some(libc::EINVAL) => {}
-        other => other?,
+        Err((Some(libc::EINVAL), _)) => {}
+        // The kernel gives one port to several that ask different listeners; and a client that is gone may not
+        // have heard yet that it was broken off.
+        Err((Some(libc::EADDRINUSE), _)) => tcp_repair::bind_beside_others(fd, own)?,
+        other => other.map_err(|(_, e)| e)?,
     }
-    match socket::connect(fd, asked) {
-        Err(e) if e.raw_os_error() == Some(libc::EINPROGRESS) => await_open(fd)?,
-        other => other?,
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match socket::connect(fd, asked).map_err(|e| (e.raw_os_error(), e)) {
+            Err((Some(libc::EINPROGRESS), _)) => await_open(fd)?,
+            // As above.
+            Err((Some(libc::EADDRNOTAVAIL), _)) if Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_micros(100));
+                continue;
+            }
+            other => other.map_err(|(_, e)| e)?,
+        }
+        break;
     }
     for (bytes, flags) in pieces(&waiter.sent, waiter.urgent) {
         socket::send_all(fd, bytes, flags)?;
