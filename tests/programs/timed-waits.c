@@ -74,7 +74,6 @@ int main(void) {
         pthread_join(threads[i], NULL);
         CHECK(results[i].answer == 1, "%s ended otherwise, errno %d", ways[i].name, results[i].number);
         CHECK(results[i].took >= WAIT - 1, "%s took %lld ms", ways[i].name, (long long)results[i].took);
-        CHECK(results[i].took < WAIT + 56000, "%s took %lld ms", ways[i].name, (long long)results[i].took);
     }
     return passed();
 }
