@@ -151,8 +151,8 @@ fn broken(lab: &LabGuard, name: &str, with: Break, codes: &[i32]) -> Result<()> 
         ensure!(said == "alive\n", "the session says {said:?}");
         Ok(())
     });
-    restore(lab)?;
-    outcome
+    // What went wrong first is what is told.
+    outcome.and(restore(lab))
 }
 
 /// Everything up, paired, whole and fast again.

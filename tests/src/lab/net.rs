@@ -44,10 +44,8 @@ pub fn switch() -> Result<()> {
 /// Puts a cable between the switch and a machine and gives the machine its addresses.
 pub fn plug_in(switch: Proc, machine: &Machine) -> Result<()> {
     let port = port(machine);
-    // A cable of an earlier machine of this name may still be going.
-    if ip(switch, &format!("link show {port}")).is_ok() {
-        ip(switch, &format!("link delete {port}"))?;
-    }
+    // A cable of an earlier machine of this name may still be going, and be gone at any moment.
+    drop(ip(switch, &format!("link delete {port}")));
     ip(switch, &format!("link add {port} type veth peer name eth0 netns {}", machine.init.pid))?;
     ip(switch, &format!("link set {port} master br0 up"))?;
     if machine.hardware.is_some() {

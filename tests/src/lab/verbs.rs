@@ -81,7 +81,12 @@ fn bring_up(locked: &mut Locked, name: &str, ask: &Up) -> Result<()> {
     locked.lab.machines.insert(name.to_owned(), machine.clone());
     // Written down at once: what stands must be known to `down` even if the rest fails.
     locked.save()?;
-    net::plug_in(switch, &machine).with_context(|| format!("{name} can't be plugged in"))
+    let plugged = net::plug_in(switch, &machine).with_context(|| format!("{name} can't be plugged in"));
+    if plugged.is_err() {
+        // The next `up` begins it anew.
+        take_down(locked, name)?;
+    }
+    plugged
 }
 
 /// Takes one machine down, or all of the lab; what is down already is fine.
