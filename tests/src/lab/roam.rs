@@ -86,8 +86,9 @@ pub fn processes(machine: &Machine, part: Part, session: Option<&str>) -> Result
         // The kernel keeps 15 bytes of a name; ours are shorter. `roam agent` is the agent itself.
         let is_agent =
             part == Part::Agent && name == "roam" && arguments.get(1).is_some_and(|a| a == "agent");
-        // A keeper is started by way of `roam-agent --detach`, which is not the agent.
-        let starts = arguments.get(1).is_some_and(|a| a == "--detach");
+        // A keeper is started by way of `roam-agent --detach`, which is not the agent; nor is its child before that,
+        // for a moment its copy.
+        let starts = arguments.get(1).is_some_and(|a| a == "--detach") || parent == arguments;
         if (name != part.program() && !is_agent) || (part == Part::Agent && starts) {
             continue;
         }
