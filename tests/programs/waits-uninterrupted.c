@@ -18,7 +18,7 @@ enum { LONG = 100000, MOST = 48 };
 static int pairs[MOST][2], sets[2], queue, file;
 static aio_context_t contexts[2];
 static uint32_t word = 9;
-static mqd_t mailbox;
+static mqd_t mailboxes[2];
 static const struct timespec span = {LONG, 0};
 
 static void limit(int fd, int which) { MUST(setsockopt(fd, SOL_SOCKET, which, &(struct timeval){LONG, 0}, sizeof(struct timeval))); }
@@ -77,14 +77,14 @@ static long sleeps_by_clock(int i) { (void)i; return clock_nanosleep(CLOCK_MONOT
 static long events(int i) { (void)i; struct io_event event; return syscall(SYS_io_getevents, contexts[0], 1, 1, &event, NULL) == 1; }
 static long events_timed(int i) { (void)i; struct io_event event; return syscall(SYS_io_getevents, contexts[1], 1, 1, &event, &span) == 1; }
 static long message(int i) { struct { long type; char text[8]; } room; return msgrcv(queue, &room, 8, i + 1, 0) == 1; }
-static long mail(int i) { (void)i; char text[8]; return mq_receive(mailbox, text, sizeof text, NULL) == 1; }
+static long mail(int i) { (void)i; char text[8]; return mq_receive(mailboxes[0], text, sizeof text, NULL) == 1; }
 static long mail_timed(int i) {
     (void)i;
     char text[8];
     struct timespec end;
     clock_gettime(CLOCK_REALTIME, &end);
     end.tv_sec += LONG;
-    return mq_timedreceive(mailbox, text, sizeof text, NULL, &end) == 1;
+    return mq_timedreceive(mailboxes[1], text, sizeof text, NULL, &end) == 1;
 }
 static long futex(int i) { (void)i; return syscall(SYS_futex, &word, FUTEX_WAIT, 9, &span, NULL, 0) == 0; }
 static long locks(int i) { (void)i; int own = MUST(open(in_folder("lock"), O_RDWR)); long answer = flock(own, LOCK_EX) == 0; close(own); return answer; }
@@ -158,7 +158,8 @@ static bool wake(int i, pthread_t thread) {
     if (ways[i].wait == events) MUST(syscall(SYS_io_submit, contexts[0], 1, blocks));
     if (ways[i].wait == events_timed) MUST(syscall(SYS_io_submit, contexts[1], 1, blocks));
     if (ways[i].wait == message) MUST(msgsnd(queue, &letter, 1, 0));
-    if (ways[i].wait == mail || ways[i].wait == mail_timed) MUST(mq_send(mailbox, "x", 1, 0));
+    if (ways[i].wait == mail) MUST(mq_send(mailboxes[0], "x", 1, 0));
+    if (ways[i].wait == mail_timed) MUST(mq_send(mailboxes[1], "x", 1, 0));
     if (ways[i].wait == locks) MUST(flock(file, LOCK_UN));
     if (ways[i].wait == futex) {
         for (long woken = 0; woken < 1;) woken = syscall(SYS_futex, &word, FUTEX_WAKE, 1, NULL, NULL, 0);
@@ -177,12 +178,13 @@ int main(void) {
     write_all(file, "text", 4);
     MUST(flock(file, LOCK_EX));
     queue = MUST(msgget(IPC_PRIVATE, 0600));
-    char *box = NULL;
-    if (asprintf(&box, "/waits-uninterrupted-%d", getpid()) < 0) abort();
-    struct mq_attr attribute = {.mq_maxmsg = 4, .mq_msgsize = 8};
-    mailbox = MUST(mq_open(box, O_RDWR | O_CREAT, 0600, &attribute));
-    mq_unlink(box);
+    /* One for each who waits: which of two begins its wait anew first is not said. */
     for (int i = 0; i < 2; i++) {
+        char *box = NULL;
+        if (asprintf(&box, "/waits-uninterrupted-%d-%d", getpid(), i) < 0) abort();
+        struct mq_attr attribute = {.mq_maxmsg = 4, .mq_msgsize = 8};
+        mailboxes[i] = MUST(mq_open(box, O_RDWR | O_CREAT, 0600, &attribute));
+        mq_unlink(box);
         sets[i] = MUST(semget(IPC_PRIVATE, 1, 0600));
         MUST(syscall(SYS_io_setup, 4, &contexts[i]));
     }
