@@ -10,6 +10,7 @@ use nix::time::{ClockId, clock_getres, clock_gettime};
 use roam_api::error::{Failure, Outcome};
 use roam_api::init::{Clocks, Request, Role};
 use roam_api::migration::{ItemRef, Part};
+use roam_api::session::SessionState;
 use roam_checkpoint::{Error, Frozen, PageStats, Prepared, Restorer, Tracker, freeze};
 
 use crate::bundle::{About, Incoming, Outgoing};
@@ -283,7 +284,8 @@ impl Keeper {
             facts: Box::new(about.facts.clone()),
         };
         self.write(identity.generation, entry)?;
-        self.take_charge(identity, about.spec, about.facts, pod, output).map_err(|e| failed(doing, &e))
+        self.take_charge(identity, about.spec, about.facts, pod, output, SessionState::Running)
+            .map_err(|e| failed(doing, &e))
     }
 }
 

@@ -261,7 +261,8 @@ impl Keeper {
         })
     }
 
-    /// Makes a pod's session this keeper's, and watches for its end.
+    /// Makes a pod's session this keeper's, and watches for its end. `state` is the first that anybody hears of it:
+    /// whoever asks how a broken move came out takes "running" for the last word.
     ///
     /// # Errors
     /// The kernel's or roam-init's.
@@ -272,9 +273,10 @@ impl Keeper {
         facts: Facts,
         pod: Pod,
         output: Output,
+        state: SessionState,
     ) -> std::io::Result<Arc<Live>> {
         let live = Live::take_charge(identity, spec, facts, pod, output, &self.log)?;
-        self.set(Phase::Here { live: live.clone(), state: SessionState::Running });
+        self.set(Phase::Here { live: live.clone(), state });
         let keeper = self.clone();
         let watched = Arc::downgrade(&live);
         tokio::spawn(async move {
@@ -467,12 +469,9 @@ impl Keeper {
                         tracing::warn!(%failure, "the arrived session was not recorded");
                     }
                 }
-                let live = self
-                    .take_charge(identity, spec, facts, pod, output)
-                    .map_err(|e| failed("Taking the session over", &e))?;
-                if let Some((to, locks)) = given {
-                    self.set_state(SessionState::Sending { to, stage: MoveStage::Prepared });
-                    tokio::spawn(self.clone().take_locks_back(live, locks));
+                let mut state = SessionState::Running;
+                if let Some((to, _)) = &given {
+                    state = SessionState::Sending { to: to.clone(), stage: MoveStage::Prepared };
                 }
                 if let Some((number, to)) = committed {
                     let of_move =
@@ -483,7 +482,13 @@ impl Keeper {
                     });
                     let locks = locks.last().unwrap_or_default();
                     *lock(&self.unsettled) = Some(Unsettled { number, locks });
-                    self.set_state(SessionState::Sending { to, stage: MoveStage::Commit });
+                    state = SessionState::Sending { to, stage: MoveStage::Commit };
+                }
+                let live = self
+                    .take_charge(identity, spec, facts, pod, output, state)
+                    .map_err(|e| failed("Taking the session over", &e))?;
+                if let Some((_, locks)) = given {
+                    tokio::spawn(self.clone().take_locks_back(live, locks));
                 }
             }
         }

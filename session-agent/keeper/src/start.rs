@@ -98,7 +98,7 @@ impl Keeper {
         };
         self.write(identity.generation, entry)?;
         pod.live().map_err(|e| failed("Starting the session", &e))?;
-        self.take_charge(identity, spec, facts, pod, output)
+        self.take_charge(identity, spec, facts, pod, output, SessionState::Running)
             .map_err(|e| failed("Taking charge of the session", &e))?;
         Ok(Answer::Ok)
     }

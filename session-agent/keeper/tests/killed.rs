@@ -374,8 +374,14 @@ fn keepers_killed_past_the_commit_settle_it() {
                 there
             };
             let here = machines[0].keeper();
+            let mut watch = here.send(&Request::Watch);
             let committed = SessionState::Sending { to: "there".into(), stage: MoveStage::Commit };
-            assert_eq!(adopt(&here), Ok(committed), "held, and not running");
+            assert_eq!(adopt(&here), Ok(committed.clone()), "held, and not running");
+            // Nor did it say so in passing: that word is taken for the end of the move.
+            match wire::receive::<Reply>(&mut watch).unwrap().0 {
+                Reply::Info(info) => assert_eq!(info.state, committed),
+                other => panic!("{other:?}"),
+            }
             way.mend();
             receive(&there, 2, 2);
             let result = here.ask(&send(&way, 2));
