@@ -86,7 +86,12 @@ fn survive(lab: &LabGuard, program: &str, moments: u32) -> Result<()> {
         }
         sleep_through_kills(lab, session, moments).context("put to sleep")?;
         hurry(lab, session).context("in a hurry")
-    })
+    })?;
+    // Machines tell each other a tenth of a second later at most: the next case has a session of the same name.
+    let laptop = lab.machine("laptop")?;
+    let over = |snapshot: &roam_api::agent::Snapshot| snapshot.sessions.is_empty();
+    await_snapshot(&laptop, "laptop hears that it is over", Limit::seconds(SETTLED), over)?;
+    Ok(())
 }
 
 /// Agent or keeper are killed while the session is put to sleep: it runs, or it sleeps and can be woken.
