@@ -20,6 +20,7 @@ use crate::kinds::descriptors::{self, Holder};
 use crate::kinds::filters;
 use crate::kinds::folders::{self, Folders};
 use crate::kinds::ipc;
+use crate::kinds::local_descriptors;
 use crate::kinds::locks::{self, Place};
 use crate::kinds::memory;
 use crate::kinds::memory_send::{Access, Sender};
@@ -48,6 +49,8 @@ use crate::track::{Tracker, with_rings};
 
 /// Steps after which a thread that does not leave the vdso is given up on.
 const STEPS: u32 = 20_000;
+/// Bytes for the questions to a process; its local descriptor table is the longest answer.
+const ROOM: u64 = (local_descriptors::LARGEST as u64) + (16 << 10);
 
 /// What helps where a program has walled itself off, as browsers do.
 pub(crate) const APART: &str = "Programs that wall themselves off like this can't be moved yet. It can stay where it is, and \
@@ -546,7 +549,7 @@ fn capture_process(
         .ok_or(Error::Vanished { pid, during: "the freeze" })?;
     let borrowed = Borrowed::take(leader, process.host).map_err(io)?;
     let result = (|| {
-        let area = install(process, &borrowed, 64 << 10).map_err(inject)?;
+        let area = install(process, &borrowed, ROOM).map_err(inject)?;
         let answers = (|| {
             let locked = locked_by_itself(process, area).map_err(io)?;
             let mut batch = Batch::new();
@@ -559,6 +562,12 @@ fn capture_process(
                 leader.set_extended_state(&extended).map_err(io)?;
             }
             let memory = memory_settings::capture(process.host, layout, locked, &of_memory, &done)?;
+            let mut segments = Vec::new();
+            if asked.has_segments(&done) {
+                let mut batch = Batch::new();
+                let table = local_descriptors::ask(&mut batch);
+                segments = local_descriptors::answer(table, &borrowed.run(area, &batch).map_err(inject)?);
+            }
             let mut states = vec![threads::capture(
                 process,
                 &process.threads[0],
@@ -579,7 +588,8 @@ fn capture_process(
                 states.push(threads::capture(process, thread, &kept, &frozen.waits, user, answers)?);
             }
             let surroundings = (folders_of(process, pod)?, finder.places(pid));
-            process::capture(process, states, layout, memory, surroundings, &asked, &done)
+            let state = process::capture(process, states, layout, memory, surroundings, &asked, &done)?;
+            Ok(ProcessState { segments, ..state })
         })();
         borrowed.remove(area).map_err(inject)?;
         answers

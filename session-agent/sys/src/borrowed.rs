@@ -10,7 +10,7 @@ use std::io;
 use crate::batch::{Batch, Done};
 use crate::inject::{Area, InjectError, Site, must, rest};
 use crate::pass;
-use crate::ptrace::{Registers, Stop, Tracee};
+use crate::ptrace::{Registers, Stop, Tracee, to_64_bit_code};
 use crate::way_back::{self, WayBack};
 
 /// All signals but SIGTRAP, which the kernel would otherwise force by resetting the process's handler.
@@ -82,7 +82,8 @@ impl Borrowed {
         let way = match (at, mark) {
             (Some(at), Some(mark)) => {
                 let back = WayBack::lay(pid, at, &registers, mask, QUIET & !bit(mark))?;
-                let away = Registers { rip: back.now(), orig_rax: u64::MAX, ..registers };
+                let mut away = Registers { rip: back.now(), orig_rax: u64::MAX, ..registers };
+                to_64_bit_code(&mut away);
                 thread.set_registers(&away)?;
                 Way::Back(mark, back)
             }

@@ -14,7 +14,7 @@ use crate::batch::{self, Batch, CallFailed, Done};
 use crate::memory::{self, MemFile};
 use crate::pass;
 use crate::procfs::maps;
-use crate::ptrace::{Stop, Tracee};
+use crate::ptrace::{Stop, Tracee, to_64_bit_code};
 
 const PAGE: u64 = 4096;
 /// Where in the area's first page there is room for a [`crate::way_back::WayBack`].
@@ -116,6 +116,7 @@ impl Site {
     fn start(self, thread: Tracee, nr: i64, mut args: [u64; 6]) -> Result<(), InjectError> {
         pass::show(nr, &mut args);
         let mut registers = thread.registers()?;
+        to_64_bit_code(&mut registers);
         registers.rip = self.0;
         registers.rax = nr as u64;
         registers.orig_rax = u64::MAX;
@@ -253,6 +254,7 @@ impl Area {
         let data = self.base + PAGE;
         memory::write(pid, data, area)?;
         let mut registers = thread.registers()?;
+        to_64_bit_code(&mut registers);
         registers.rip = self.base + batch::load_offset();
         registers.r12 = data;
         (registers.rax, registers.rdx) = (sets & 0xffff_ffff, sets >> 32);
@@ -283,6 +285,7 @@ impl Area {
         let mut bytes = batch.encode(data);
         memory::write(pid, data, &bytes)?;
         let mut registers = thread.registers()?;
+        to_64_bit_code(&mut registers);
         registers.rip = self.base;
         registers.r12 = data;
         registers.r13 = batch.len() as u64;

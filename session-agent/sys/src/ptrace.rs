@@ -401,6 +401,24 @@ pub fn registers_to_words(registers: &Registers) -> [u64; WORDS] {
     unsafe { std::mem::transmute_copy(registers) }
 }
 
+/// Has a thread that is in 32-bit code of a 64-bit program (Wine's are) go on in 64-bit code, in which injected
+/// code is written.
+pub fn to_64_bit_code(registers: &mut Registers) {
+    const USER_CS: u64 = 0x33;
+    if is_other_code(registers) {
+        registers.cs = USER_CS;
+    }
+}
+
+/// Whether a thread is in code of fewer than 64 bits.
+#[must_use]
+pub fn is_other_code(registers: &Registers) -> bool {
+    // Linux' selector, arch/x86/include/asm/segment.h; and the bit of a local descriptor's.
+    const USER32_CS: u64 = 0x23;
+    const LOCAL: u64 = 4;
+    registers.cs == USER32_CS || registers.cs & LOCAL != 0
+}
+
 /// The way back; none if there are too few or too many words.
 #[must_use]
 pub fn registers_from_words(words: &[u64]) -> Option<Registers> {

@@ -16,20 +16,21 @@ use std::io;
 
 use crate::memory::{self, MemFile};
 use crate::procfs::maps;
-use crate::ptrace::Registers;
+use crate::ptrace::{Registers, is_other_code};
 
 // rsp is the program's own whenever a signal can be delivered. After `back`, flags must not change but
 // by what is restored; a system call keeps them.
 std::arch::global_asm!(
     ".pushsection .rodata.roam_back,\"a\",@progbits",
     ".globl roam_back_begin, roam_back_end, roam_back_now, roam_back_finish, roam_back_words",
-    ".globl roam_back_limit",
+    ".globl roam_back_limit, roam_back_jump",
     ".hidden roam_back_begin",
     ".hidden roam_back_end",
     ".hidden roam_back_now",
     ".hidden roam_back_finish",
     ".hidden roam_back_words",
     ".hidden roam_back_limit",
+    ".hidden roam_back_jump",
     // A lone call. Whoever comes further than this has no tracer: what was made is taken back.
     "roam_back_begin: syscall",
     "  mov rdi, rax",
@@ -75,7 +76,7 @@ std::arch::global_asm!(
     "  mov r13, [rip + roam_back_words + 144]",
     "  mov r14, [rip + roam_back_words + 152]",
     "  mov r15, [rip + roam_back_words + 160]",
-    "  jmp [rip + roam_back_words + 40]",
+    "roam_back_jump: jmp [rip + roam_back_words + 40]",
     "  .balign 8",
     // flags, rsp, mask, mask at the end of a batch, call that takes back, rip, the other registers, pass
     "roam_back_words: .fill 22, 8, 0",
@@ -88,6 +89,7 @@ unsafe extern "C" {
     static roam_back_end: u8;
     static roam_back_now: u8;
     static roam_back_finish: u8;
+    static roam_back_jump: u8;
     static roam_back_words: u8;
     static roam_back_limit: u8;
 }
@@ -98,6 +100,7 @@ struct Offsets {
     end: u64,
     now: u64,
     finish: u64,
+    jump: u64,
     words: u64,
     length: u64,
 }
@@ -111,6 +114,7 @@ fn offsets() -> Offsets {
             end: of(&raw const roam_back_end),
             now: of(&raw const roam_back_now),
             finish: of(&raw const roam_back_finish),
+            jump: of(&raw const roam_back_jump),
             words: of(&raw const roam_back_words),
             length: of(&raw const roam_back_limit),
         }
@@ -147,6 +151,10 @@ impl WayBack {
         let file = MemFile::open(pid)?;
         file.read(at, &mut before)?;
         let mut bytes = code()[..offsets().words as usize].to_vec();
+        if is_other_code(registers) {
+            // jmp m64 is FF /4, jmp m16:32 is FF /5.
+            bytes[offsets().jump as usize + 1] |= 5 << 3;
+        }
         for word in words(registers, mask, marked) {
             bytes.extend_from_slice(&word.to_le_bytes());
         }
@@ -206,7 +214,8 @@ fn words(registers: &Registers, mask: u64, marked: u64) -> [u64; 22] {
         mask,
         marked,
         none,
-        r.rip,
+        // Of a far jump: the address, 32 bits, and the selector behind it.
+        if is_other_code(&r) { r.cs << 32 | r.rip & 0xffff_ffff } else { r.rip },
         r.rax,
         r.rbx,
         r.rcx,

@@ -121,6 +121,10 @@ fn victim() {
         }
         std::process::exit(3);
     });
+    std::thread::spawn(|| {
+        in_32_bit_code();
+        std::process::exit(5);
+    });
     let descriptors = || std::fs::read_dir("/proc/self/fd").unwrap().count();
     let (before, mut last) = (mask(), 0);
     let mut out = std::io::stdout();
@@ -146,6 +150,42 @@ fn victim() {
         }
         assert!(turns >= last);
         last = turns;
+    }
+}
+
+/// Goes on in 32-bit code, as Wine does, and returns once a register is not as it was.
+fn in_32_bit_code() {
+    const MARK: u32 = 0x1234_5678;
+    let rights = libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC;
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_32BIT;
+    // SAFETY: a mapping of its own.
+    let page = unsafe { libc::mmap(std::ptr::null_mut(), 4096, rights, flags, -1, 0) };
+    assert_ne!(page, libc::MAP_FAILED);
+    let here = page as u32;
+    // Before the code: a counter, and where the stack is kept.
+    let (counter, stack, entry) = (here.to_le_bytes(), (here + 8).to_le_bytes(), here + 16);
+    let far = |code: &[u8], to: usize| (entry + (code.len() + to) as u32).to_le_bytes();
+    let mark = MARK.to_le_bytes();
+    let mut code = vec![0x53, 0x48, 0x89, 0x24, 0x25]; // push rbx; mov [stack], rsp
+    code.extend(stack);
+    code.extend([0xb8, 0x2b, 0, 0, 0, 0x8e, 0xd8, 0xbb]); // mov eax, USER_DS; mov ds, eax; mov ebx, MARK
+    code.extend(mark);
+    code.extend([0x6a, 0x23, 0x68]); // push USER32_CS; push the address behind lretq
+    code.extend(far(&code, 6));
+    code.extend([0x48, 0xcb, 0xff, 0x05]); // lretq; inc [counter]
+    code.extend(counter);
+    code.extend([0x81, 0xfb]); // cmp ebx, MARK
+    code.extend(mark);
+    code.extend([0x74, 0xf2, 0xea]); // je back to inc; ljmp USER_CS:behind
+    code.extend(far(&code, 6));
+    code.extend([0x33, 0, 0x48, 0x8b, 0x24, 0x25]); // mov rsp, [stack]
+    code.extend(stack);
+    code.extend([0x5b, 0xc3]); // pop rbx; ret
+    // SAFETY: the page is this function's, and the code keeps to the calling convention.
+    unsafe {
+        let to = page.cast::<u8>().add(16);
+        std::ptr::copy_nonoverlapping(code.as_ptr(), to, code.len());
+        std::mem::transmute::<*mut u8, extern "C" fn()>(to)();
     }
 }
 

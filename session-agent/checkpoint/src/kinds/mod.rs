@@ -28,6 +28,7 @@ pub mod kernel_file;
 pub mod kernel_name;
 pub mod late;
 pub mod leases;
+pub mod local_descriptors;
 pub mod locks;
 mod mapped_file;
 pub mod memory;

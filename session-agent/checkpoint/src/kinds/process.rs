@@ -10,6 +10,7 @@ use crate::freeze::FrozenProcess;
 use crate::kinds::aio::Ring;
 use crate::kinds::extended;
 use crate::kinds::folders::{Folders, StandIns};
+use crate::kinds::local_descriptors::{self, Descriptor};
 use crate::kinds::memory_settings::MemorySettings;
 use crate::kinds::namespaces::Places;
 use crate::kinds::signals::{self, Action, Pending};
@@ -51,6 +52,8 @@ pub struct ProcessState {
     pub memory: MemorySettings,
     /// Its contexts of asynchronous I/O.
     pub rings: Vec<Ring>,
+    /// Its local descriptor table.
+    pub segments: Vec<Descriptor>,
     /// What it runs.
     pub program: Program,
     /// Its root and its working directory.
@@ -133,6 +136,15 @@ pub struct Asked {
     no_huge_pages: RetOf,
     keep_capabilities: RetOf,
     permitted: (Data, RetOf),
+    segments: RetOf,
+}
+
+impl Asked {
+    /// Whether it has a local descriptor table, which is another question.
+    #[must_use]
+    pub fn has_segments(&self, done: &Done) -> bool {
+        done.ret(self.segments) > 0
+    }
 }
 
 /// Adds the questions to a batch.
@@ -172,6 +184,7 @@ pub fn ask(process: &FrozenProcess, batch: &mut Batch) -> Result<Asked, Error> {
         no_huge_pages: plain(batch, PR_GET_THP_DISABLE),
         keep_capabilities: plain(batch, PR_GET_KEEPCAPS),
         permitted: extended::ask(batch),
+        segments: local_descriptors::is_there(batch),
     })
 }
 
@@ -212,6 +225,7 @@ pub fn capture(
         timers: timers::answers(&asked.timers, done),
         memory,
         rings: Vec::new(),
+        segments: Vec::new(),
         program: Program {
             executable: find_executable(executable, mm.start_code, layout),
             addresses: [

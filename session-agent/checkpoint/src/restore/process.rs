@@ -13,6 +13,7 @@ use crate::kinds::capabilities;
 use crate::kinds::extended;
 use crate::kinds::filters::{self, Filter};
 use crate::kinds::folders::StandIns;
+use crate::kinds::local_descriptors;
 use crate::kinds::memory_settings;
 use crate::kinds::memory_traits;
 use crate::kinds::process::{self, ProcessState};
@@ -56,6 +57,7 @@ impl Building<'_> {
         let name = &self.state.threads[0].name;
         aio::restore(&self.state.rings, &self.layout.mappings, name, &mut self.stub)?;
         memory_traits::restore(&self.layout.mappings, &mut batch);
+        local_descriptors::restore(&self.state.segments, &mut batch);
         if batch.is_empty() { Ok(()) } else { self.stub.run(&batch).map(drop) }
     }
 
