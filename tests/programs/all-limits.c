@@ -7,7 +7,7 @@ static const struct { int which; rlim_t soft, hard; } wanted[] = {
     {RLIMIT_STACK, 4 << 20, 64 << 20}, {RLIMIT_CORE, 0, 4096}, {RLIMIT_RSS, 1l << 40, 1l << 41},
     {RLIMIT_NPROC, 300, 400}, {RLIMIT_NOFILE, 200, 300}, {RLIMIT_MEMLOCK, 65536, 65536}, {RLIMIT_AS, 1l << 42, 1l << 43},
     {RLIMIT_LOCKS, 10, 20}, {RLIMIT_SIGPENDING, 100, 200}, {RLIMIT_MSGQUEUE, 4096, 8192},
-    {RLIMIT_RTTIME, 1000000, 2000000},
+    {RLIMIT_RTTIME, 1000000, 2000000}, {RLIMIT_NICE, 5, 10}, {RLIMIT_RTPRIO, 5, 10},
 };
 enum { COUNT = sizeof wanted / sizeof *wanted };
 

@@ -1,4 +1,5 @@
-/* Names that a program gave to its memory (PR_SET_VMA_ANON_NAME), private and shared; a kernel may have none. */
+/* Names that a program gave to its private memory (PR_SET_VMA_ANON_NAME), where the kernel keeps them, and that those
+ * of shared memory do no harm. */
 #include "proc.h"
 #ifndef PR_SET_VMA
 #define PR_SET_VMA 0x53564d41

@@ -1,5 +1,5 @@
 /* POSIX timers that have fired while their signal is blocked: each signal comes once, with its value; a
- * repeating one keeps its pace and counts what was missed; one that fired once does not fire again. */
+ * repeating one keeps its pace and goes on to count what is missed; one that fired once does not fire again. */
 #include "check.h"
 
 static void await(int number) {

@@ -1,4 +1,4 @@
-/* Settings of a process: parent-death signal, dumpable, subreaper, timer slack, nice, affinity. */
+/* Settings of a process: parent-death signal, subreaper, timer slack, nice, affinity. */
 #include "check.h"
 #include <sched.h>
 #include <sys/resource.h>
