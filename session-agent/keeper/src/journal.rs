@@ -12,7 +12,7 @@ use std::path::Path;
 
 use roam_api::codec::{decode_section, encode_section};
 use roam_api::keeper::Identity;
-use roam_api::session::SessionSpec;
+use roam_api::session::{MachineKey, SessionSpec};
 use roam_checkpoint::LockPlace;
 use serde::{Deserialize, Serialize};
 
@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 const MAX_RECORD: usize = 16 << 20;
 const HEAD: usize = 4 + 8;
 
-/// What happened.
+/// What happened. New kinds come last: a record says which it is by its place here.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Entry {
     /// The session runs here: started, resumed or received.
@@ -56,8 +56,8 @@ pub enum Entry {
     },
     /// The move was undone: the session is here.
     SendUndone,
-    /// From here on the target is the session. The frozen copy is kept.
-    Gone {
+    /// As [`Entry::Gone`], from a version of Roam that did not write down which machine has the name.
+    GoneByName {
         /// The move's number.
         number: u64,
         /// The target machine's name.
@@ -94,6 +94,15 @@ pub enum Entry {
         to: String,
         /// The locks.
         locks: Vec<LockPlace>,
+    },
+    /// From here on the target is the session. The frozen copy is kept.
+    Gone {
+        /// The move's number.
+        number: u64,
+        /// The target machine's name.
+        to: String,
+        /// Its key: names change hands.
+        key: MachineKey,
     },
 }
 
@@ -140,13 +149,13 @@ impl Journal {
     /// Opens or makes the journal and returns what it holds.
     ///
     /// # Errors
-    /// The file's.
+    /// The file's; `InvalidData` if a newer version of Roam has written there what this one does not know.
     pub fn open(path: &Path) -> io::Result<(Self, Vec<Record>)> {
         let mut file =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)?;
-        let (records, good) = parse(&bytes);
+        let (records, good) = parse(&bytes)?;
         if good < bytes.len() {
             tracing::warn!(path = %path.display(), lost = bytes.len() - good, "the journal's torn tail was cut off");
             file.set_len(good as u64)?;
@@ -201,8 +210,9 @@ fn encode(record: &Record) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The records up to the first damaged one, and how many bytes they take.
-fn parse(bytes: &[u8]) -> (Vec<Record>, usize) {
+/// The records up to the first damaged one, and how many bytes they take. One that is whole and means nothing here is
+/// no damage: what it says may be that the session is gone.
+fn parse(bytes: &[u8]) -> io::Result<(Vec<Record>, usize)> {
     let (mut records, mut at) = (Vec::new(), 0);
     while let Some(head) = bytes[at..].first_chunk::<HEAD>() {
         let len = u32::from_le_bytes([head[0], head[1], head[2], head[3]]) as usize;
@@ -210,11 +220,13 @@ fn parse(bytes: &[u8]) -> (Vec<Record>, usize) {
         if checksum(body) != head[4..] {
             break;
         }
-        let Ok(record) = decode_section(body) else { break };
-        records.push(record);
+        records.push(decode_section(body).map_err(|e| {
+            let newer = format!("a newer version of Roam wrote the session's journal ({e})");
+            io::Error::new(io::ErrorKind::InvalidData, newer)
+        })?);
         at += HEAD + len;
     }
-    (records, at)
+    Ok((records, at))
 }
 
 fn checksum(body: &[u8]) -> [u8; 8] {
@@ -235,7 +247,8 @@ mod tests {
         let (mut journal, records) = Journal::open(&path).unwrap();
         assert!(records.is_empty());
         journal.write(3, Entry::SendBegun { number: 9, to: "laptop".into() }).unwrap();
-        journal.write(3, Entry::Gone { number: 9, to: "laptop".into() }).unwrap();
+        let gone = Entry::Gone { number: 9, to: "laptop".into(), key: MachineKey([3; 32]) };
+        journal.write(3, gone.clone()).unwrap();
         drop(journal);
         let whole = std::fs::read(&path).unwrap();
         for cut in 0..whole.len() {
@@ -249,15 +262,38 @@ mod tests {
         }
         std::fs::write(&path, &whole).unwrap();
         let (_, records) = Journal::open(&path).unwrap();
-        assert_eq!(records[1].entry, Entry::Gone { number: 9, to: "laptop".into() });
+        assert_eq!(records[1].entry, gone);
         assert_eq!(records[1].boot_id, boot_id().unwrap());
+    }
+
+    fn whole(body: &[u8]) -> Vec<u8> {
+        [&(body.len() as u32).to_le_bytes()[..], &checksum(body), body].concat()
+    }
+
+    #[test]
+    fn what_an_older_version_wrote_is_read() {
+        // Boot id, generation, the kind's place, number, name.
+        let body = [&[2, b'i', b'd', 3, 6, 9, 6][..], b"laptop"].concat();
+        let (records, good) = parse(&whole(&body)).unwrap();
+        assert_eq!(good, HEAD + body.len());
+        assert_eq!(records[0].entry, Entry::GoneByName { number: 9, to: "laptop".into() });
+    }
+
+    #[test]
+    fn what_a_newer_version_wrote_is_not_cut_off() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("journal");
+        let bytes = whole(&[2, b'i', b'd', 3, 200, 9]);
+        std::fs::write(&path, &bytes).unwrap();
+        let refused = Journal::open(&path).err().unwrap();
+        assert_eq!(refused.kind(), io::ErrorKind::InvalidData, "{refused}");
+        assert_eq!(std::fs::read(&path).unwrap(), bytes);
     }
 
     proptest! {
         #[test]
         fn garbage_is_no_record_and_never_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-            let (_, good) = parse(&bytes);
-            prop_assert!(good <= bytes.len());
+            prop_assert!(parse(&bytes).is_ok_and(|(_, good)| good <= bytes.len()));
         }
     }
 }

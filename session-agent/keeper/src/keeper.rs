@@ -9,7 +9,7 @@ use std::time::Duration;
 use roam_api::error::{Failure, Outcome};
 use roam_api::init::Request;
 use roam_api::keeper::{Answer, Identity};
-use roam_api::session::{MoveStage, SessionInfo, SessionSpec, SessionState};
+use roam_api::session::{MachineKey, MoveStage, SessionInfo, SessionSpec, SessionState};
 use roam_checkpoint::{LockPlace, freeze};
 use tokio::sync::{OwnedMutexGuard, watch};
 
@@ -60,11 +60,23 @@ pub enum Phase {
     },
 }
 
+impl Phase {
+    /// Whether it belongs to another machine by now, or may.
+    #[must_use]
+    pub fn is_committed(&self) -> bool {
+        matches!(self, Self::Here { state: SessionState::Sending { stage, .. }, .. } if *stage >= MoveStage::Commit)
+    }
+}
+
 /// A move that is committed and not confirmed.
 #[derive(Debug, Clone)]
 pub struct Unsettled {
     /// Its number.
     pub number: u64,
+    /// The target's name.
+    pub to: String,
+    /// The target's key, unless an older version of Roam began the move.
+    pub key: Option<MachineKey>,
     /// The file locks that the session gave back for it.
     pub locks: Vec<LockPlace>,
 }
@@ -206,12 +218,17 @@ impl Keeper {
         })
     }
 
-    /// The session that is here.
+    /// The session that is here, for whoever wants to do something with it.
     ///
     /// # Errors
-    /// If there is none, saying why.
+    /// If there is none, saying why; and if it is no longer this machine's.
     pub fn live(&self) -> Result<Arc<Live>, Failure> {
         match self.phase() {
+            Phase::Here { live, state: SessionState::Sending { to, stage } }
+                if stage >= MoveStage::Commit =>
+            {
+                Err(went(&live.spec.name, &to))
+            }
             Phase::Here { live, .. } => Ok(live),
             Phase::Empty => Err(Failure::wrong_use("This keeper has no session yet.")),
             Phase::Away { spec, state, .. } => Err(not_here(&spec.name, &state)),
@@ -310,11 +327,16 @@ impl Keeper {
         if self.is_arriving() {
             return self.give_arrival_up().await;
         }
+        // A copy that is kept until its target answers is nobody's to end.
+        let committed = self.phase().is_committed().then(|| self.live().err()).flatten();
         let Ok(_turn) = self.turn.try_lock() else {
-            return Err(Failure::refused("The session is being moved or put to sleep.")
-                .next("Cancel that first, or wait until it is done."));
+            return Err(committed.unwrap_or_else(|| {
+                Failure::refused("The session is being moved or put to sleep.")
+                    .next("Cancel that first, or wait until it is done.")
+            }));
         };
-        if let Phase::Here { live, .. } = self.phase() {
+        if matches!(self.phase(), Phase::Here { .. }) {
+            let live = self.live()?;
             live.stop(STOP_PATIENCE).await;
             let status = (*live.ended.borrow()).unwrap_or(128 + libc::SIGKILL);
             self.end(&live, status).await;
@@ -442,7 +464,8 @@ impl Keeper {
             }
             (last, Some(pod)) => {
                 let committed = match &last {
-                    Some(Entry::Gone { number, to }) => Some((*number, to.clone())),
+                    Some(Entry::Gone { number, to, key }) => Some((*number, to.clone(), Some(*key))),
+                    Some(Entry::GoneByName { number, to }) => Some((*number, to.clone(), None)),
                     _ => None,
                 };
                 let given = match &last {
@@ -473,7 +496,7 @@ impl Keeper {
                 if let Some((to, _)) = &given {
                     state = SessionState::Sending { to: to.clone(), stage: MoveStage::Prepared };
                 }
-                if let Some((number, to)) = committed {
+                if let Some((number, to, key)) = committed {
                     let of_move =
                         records.iter().rev().take_while(|r| !matches!(r.entry, Entry::SendBegun { .. }));
                     let locks = of_move.filter_map(|r| match &r.entry {
@@ -481,7 +504,7 @@ impl Keeper {
                         _ => None,
                     });
                     let locks = locks.last().unwrap_or_default();
-                    *lock(&self.unsettled) = Some(Unsettled { number, locks });
+                    *lock(&self.unsettled) = Some(Unsettled { number, to: to.clone(), key, locks });
                     state = SessionState::Sending { to, stage: MoveStage::Commit };
                 }
                 let live = self
@@ -557,6 +580,14 @@ pub fn failed(doing: &str, error: &std::io::Error) -> Failure {
 fn journal_failed(error: &std::io::Error) -> Failure {
     Failure::undone(format!("The session's journal can't be written: {error}."))
         .next("Make room on that machine's disk, where the home folder is.")
+}
+
+/// Why nothing can be done with a session here once its move is committed.
+#[must_use]
+pub fn went(name: &str, to: &str) -> Failure {
+    Failure::refused(format!("{name} went to {to}, which has not confirmed it yet.")).next(format!(
+        "Bring {to} into reach: it is asked until it answers. Then {name} runs there, or here again if it never came."
+    ))
 }
 
 fn not_here(name: &str, state: &SessionState) -> Failure {

@@ -165,8 +165,8 @@ async fn answer(keeper: &Arc<Keeper>, mut stream: UnixStream) -> Result<(), fram
             keeper.receive(identity, from, lane, most_memory)
         }
         Request::Lane { token } => keeper.lane(token, descriptors),
-        Request::Send { to, to_key: _, addresses, lane, cold } => {
-            send(keeper, &mut stream, Target { name: to, addresses, secret: lane }, cold).await
+        Request::Send { to, to_key: key, addresses, lane, cold } => {
+            send(keeper, &mut stream, Target { name: to, key, addresses, secret: lane }, cold).await
         }
         Request::CancelSend => {
             keeper.cancel.send_replace(true);
@@ -195,13 +195,7 @@ async fn send(
     cold: bool,
 ) -> Result<Answer, Failure> {
     let (tell, mut progress) = tokio::sync::mpsc::channel(8);
-    let unsettled = keeper.unsettled.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
-    let mut moving = std::pin::pin!(async {
-        match unsettled {
-            Some(unsettled) => keeper.settle(target, unsettled, tell).await,
-            None => keeper.send(target, cold, tell).await,
-        }
-    });
+    let mut moving = std::pin::pin!(keeper.send(target, cold, tell));
     let (mut from_client, mut to_client) = stream.split();
     let (mut nothing, mut there) = ([0], true);
     loop {

@@ -45,15 +45,16 @@ fn secret(number: u8) -> LaneSecret {
     LaneSecret { token: [number; 16], key: [number ^ 0x55; 32] }
 }
 
+/// The key of the machine that is called "there".
+const THERE: MachineKey = MachineKey([9; 32]);
+
 fn send(way: &Way, number: u8) -> Request {
+    send_to("there", THERE, way, number)
+}
+
+fn send_to(to: &str, to_key: MachineKey, way: &Way, number: u8) -> Request {
     let addresses = vec![way.address.clone()];
-    Request::Send {
-        to: "there".into(),
-        to_key: MachineKey([9; 32]),
-        addresses,
-        lane: secret(number),
-        cold: true,
-    }
+    Request::Send { to: to.into(), to_key, addresses, lane: secret(number), cold: true }
 }
 
 fn receive(keeper: &Running, generation: u64, number: u8) {
@@ -158,6 +159,21 @@ fn a_source_killed_before_the_commit_keeps_the_session() {
 /// True once this machine's journal says that the session is gone.
 fn says_gone(machine: &Machine) -> bool {
     matches!(last(machine), Some(Entry::Gone { .. }))
+}
+
+/// Writes the journal as a version did that knew its target by name only.
+fn forget_the_key(machine: &Machine) {
+    let path = machine.state.join("journal");
+    let (_, records) = Journal::open(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let (mut journal, _) = Journal::open(&path).unwrap();
+    for record in records {
+        let entry = match record.entry {
+            Entry::Gone { number, to, .. } => Entry::GoneByName { number, to },
+            other => other,
+        };
+        journal.write(record.generation, entry).unwrap();
+    }
 }
 
 /// The lane breaks after the frozen session gave its lock back: it has it again before it goes on, also if its keeper
@@ -397,6 +413,71 @@ fn keepers_killed_past_the_commit_settle_it() {
                 tell(&there, &folders, "there", "1 there\n");
                 there.ask(&Request::Stop).unwrap();
                 there.wait();
+            }
+        }
+    });
+}
+
+/// What is committed is the target's. Until that answers nothing here takes the copy for the session, and no other
+/// machine is asked: one that never heard of the move would say that it has nothing, and the session would run twice.
+#[test]
+fn a_committed_copy_is_its_target_s() {
+    as_ordinary_user("a_committed_copy_is_its_target_s", || {
+        for by_name in [false, true] {
+            eprintln!("journal without a key: {by_name}");
+            let folders = Folders::new();
+            let machines = Arc::new(Machine::pair(&folders));
+            let here = start(&machines[0], &folders);
+            let there = machines[1].keeper();
+            receive(&there, 2, 1);
+            let base = folders.path("c");
+            let third = Machine { session: base.join("session"), state: base.join("state/sessions/x") };
+            let elsewhere = third.keeper();
+            receive(&elsewhere, 2, 3);
+            let way_elsewhere = Way::to(third.session.join("keeper.sock"));
+            let way = Way::to(machines[1].session.join("keeper.sock"));
+            let journal = machines.clone();
+            way.cut_if(Toward::Source, Box::new(move || says_gone(&journal[0])));
+            assert_eq!(here.ask(&send(&way, 1)).unwrap_err().outcome, Outcome::Unconfirmed);
+            let refused = |here: &Running, request: &Request| {
+                let failure = here.ask(request).unwrap_err();
+                assert_eq!(failure.outcome, Outcome::Refused, "{request:?}: {failure}");
+                assert!(failure.sentence.contains("went to there"), "{request:?}: {failure}");
+            };
+            let other = MachineKey([8; 32]);
+            let all_refused = |here: &Running| {
+                refused(here, &send_to("elsewhere", other, &way_elsewhere, 3));
+                refused(here, &Request::Stop);
+                refused(here, &Request::Exec { argv: vec![b"true".to_vec()] });
+                refused(here, &Request::Attach { machine: "here".into(), view_only: false });
+            };
+            all_refused(&here);
+            refused(&here, &send_to("there", other, &way_elsewhere, 3));
+            here.kill();
+            if by_name {
+                forget_the_key(&machines[0]);
+            }
+            let here = machines[0].keeper();
+            let committed = SessionState::Sending { to: "there".into(), stage: MoveStage::Commit };
+            assert_eq!(adopt(&here), Ok(committed.clone()));
+            all_refused(&here);
+            if !by_name {
+                refused(&here, &send_to("there", other, &way_elsewhere, 3));
+            }
+            let file = folders.path("home").join("parked");
+            refused(&here, &Request::Park { file: file.to_str().unwrap().into() });
+            assert!(!file.exists());
+            let Ok(Answer::Info(info)) = here.ask(&Request::Info) else { panic!() };
+            assert_eq!(info.state, committed);
+            way.mend();
+            receive(&there, 2, 2);
+            let result = here.ask(&send(&way, 2));
+            assert!(matches!(result, Ok(Answer::Moved(_))), "{result:?}");
+            here.wait();
+            tell(&there, &folders, "there", "1 there\n");
+            for keeper in [there, elsewhere] {
+                keeper.ask(&Request::Stop).unwrap();
+                keeper.wait();
             }
         }
     });

@@ -256,6 +256,16 @@ fn start(agent: &Arc<Agent>, id: SessionId, to: MachineKey, cold: bool) -> Resul
                 .next("Wait until it is there, or cancel that first."))
         };
     }
+    // Names change hands: which machine it went to, its keeper knows.
+    if let SessionState::Sending { to: went, stage: MoveStage::Commit | MoveStage::Activate } = &info.state
+        && core.machines.resolve_peer(went).is_ok_and(|key| key != to)
+    {
+        return Err(Failure::refused(format!(
+            "{} went to {went}, which has not confirmed it yet.",
+            info.name
+        ))
+        .next(format!("Bring {went} into reach: it is asked until it answers.")));
+    }
     let shown = first(agent.says(&info), agent.name.clone(), to_name);
     let (tell, progress) = watch::channel(shown.clone());
     let run = Run { target: to, progress, cancel: Arc::new(tokio::sync::Notify::new()) };

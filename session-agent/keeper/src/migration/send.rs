@@ -9,16 +9,16 @@ use roam_api::error::{Failure, Outcome};
 use roam_api::init::Request;
 use roam_api::keeper::LaneSecret;
 use roam_api::migration::{Offer, ToSource, ToTarget};
-use roam_api::session::{MoveProgress, MoveReport, MoveStage, Round, SessionState};
+use roam_api::session::{MachineKey, MoveProgress, MoveReport, MoveStage, Round, SessionState};
 use roam_checkpoint::{LockPlace, Outlook, check, tracking_supported};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedMutexGuard, mpsc, oneshot};
 
 use super::lane::Lane;
 use super::orders::{self, Order, Report};
 use super::sender::{Effect, Input, Rules, State};
 use crate::carry::{about, engine_failed, refused, wait_for_commands};
 use crate::journal::Entry;
-use crate::keeper::{Keeper, LOCK_RETRY, Phase, Unsettled, away, end_pod, failed};
+use crate::keeper::{Keeper, LOCK_RETRY, Phase, Unsettled, away, end_pod, failed, went};
 use crate::live::Live;
 
 pub(super) const SENDING: &str = "Moving the session";
@@ -32,6 +32,8 @@ const TELL: Duration = Duration::from_millis(200);
 pub struct Target {
     /// The machine's name.
     pub name: String,
+    /// Its key.
+    pub key: MachineKey,
     /// Addresses of its lane listener.
     pub addresses: Vec<String>,
     /// How the keepers prove themselves.
@@ -74,11 +76,12 @@ struct Move {
 }
 
 impl Keeper {
-    /// Moves the session. `progress` is told how far it is; a change of `cancel` to true cancels it until
-    /// the commit.
+    /// Moves the session, or, after a commit that nobody confirmed, asks its target what came of it. `progress` is
+    /// told how far it is; a change of `cancel` to true cancels it until the commit.
     ///
     /// # Errors
-    /// Why not: then the session is here as before; or [`Outcome::Unconfirmed`].
+    /// Why not: then the session is here as before; [`Outcome::Unconfirmed`]; or a refusal because it belongs to
+    /// another machine by now.
     pub async fn send(
         self: &Arc<Self>,
         target: Target,
@@ -92,6 +95,10 @@ impl Keeper {
         let Some(turn) = self.turn_soon().await else {
             return self.ask_again(target).await;
         };
+        let unsettled = self.unsettled.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(unsettled) = unsettled {
+            return self.settle(turn, target, unsettled, progress).await;
+        }
         let live = self.live()?;
         wait_for_commands(&live).await?;
         let session = live.clone();
@@ -124,6 +131,7 @@ impl Keeper {
             wants: encoded(&wants)?,
         };
         self.write(live.identity.generation, Entry::SendBegun { number, to: target.name.clone() })?;
+        self.reach.send_replace(Some(target.clone()));
         let (answer, answered) = oneshot::channel();
         let begun = Instant::now();
         let run = Move {
@@ -153,12 +161,19 @@ impl Keeper {
 
     /// A move that must be confirmed is under way: the target is asked by this way from now on, and the end waited for.
     async fn ask_again(&self, target: Target) -> Result<MoveReport, Failure> {
-        let stage = match self.phase() {
-            Phase::Here { state: SessionState::Sending { to, stage }, .. } if to == target.name => stage,
-            _ => return Err(Failure::refused("The session is being moved or put to sleep already.")),
+        let phase = self.phase();
+        if !phase.is_committed() {
+            return Err(Failure::refused("The session is being moved or put to sleep already."));
+        }
+        let unsettled = self.unsettled.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let same = match (unsettled, &*self.reach.borrow()) {
+            (Some(unsettled), _) => unsettled.is_with(&target),
+            (None, Some(under_way)) => under_way.key == target.key,
+            (None, None) => false,
         };
-        if stage != MoveStage::Commit {
-            return Err(Failure::refused("The session is being moved already."));
+        if !same {
+            // Only the one that has the session can say so.
+            return self.live().and(Err(Failure::refused("The session is being moved already.")));
         }
         let unconfirmed = unconfirmed(&target.name);
         self.reach.send_replace(Some(target));
@@ -177,20 +192,22 @@ impl Keeper {
         }
     }
 
-    /// After a crash past the commit: asks the target until it is clear who has the session.
-    ///
-    /// # Errors
-    /// As [`Keeper::send`].
-    pub async fn settle(
+    /// After a crash past the commit: asks the target, and nobody else, until it is clear who has the session.
+    async fn settle(
         self: &Arc<Self>,
+        turn: OwnedMutexGuard<()>,
         target: Target,
         unsettled: Unsettled,
         progress: mpsc::Sender<MoveProgress>,
     ) -> Result<MoveReport, Failure> {
-        let Ok(turn) = self.turn.clone().try_lock_owned() else {
-            return self.ask_again(target).await;
+        let Phase::Here { live, .. } = self.phase() else {
+            return Err(Failure::refused("The session is not here any more."));
         };
-        let live = self.live()?;
+        if !unsettled.is_with(&target) {
+            // Whoever has never heard of it would say that it has nothing.
+            return Err(went(&live.spec.name, &unsettled.to));
+        }
+        self.reach.send_replace(Some(target.clone()));
         let lane = target.connect().await.map_err(|_| unconfirmed(&target.name))?;
         let (answer, answered) = oneshot::channel();
         let begun = Instant::now();
@@ -222,6 +239,13 @@ impl Keeper {
 
 fn encoded<T: serde::Serialize>(value: &T) -> Result<Vec<u8>, Failure> {
     encode_section(value).map_err(|e| Failure::undone(format!("{SENDING} failed: {e}.")))
+}
+
+impl Unsettled {
+    /// Whether this is the machine that it went to.
+    fn is_with(&self, target: &Target) -> bool {
+        self.key.map_or(self.to == target.name, |key| key == target.key)
+    }
 }
 
 impl Move {
@@ -506,7 +530,8 @@ impl Move {
         if let Err(error) = client.ok(&Request::Hold, &[]) {
             return Input::WriteFailed(failed("Holding the session", &error));
         }
-        let entry = Entry::Gone { number: self.rules.number, to: self.target.name.clone() };
+        let Target { name: to, key, .. } = &self.target;
+        let entry = Entry::Gone { number: self.rules.number, to: to.clone(), key: *key };
         match self.keeper.write(self.live.identity.generation, entry) {
             Ok(()) => Input::Written,
             Err(failure) => {
