@@ -84,8 +84,24 @@ fn run(lanes: &[Lane], only: &[String], report: &Mutex<Report>) -> Result<()> {
     let bare = lanes == [Lane::Alone];
     let moves = lanes.iter().any(|lane| matches!(lane, Lane::Moved | Lane::Moved3));
     let lab = LabGuard::up(if moves { &["desk", "laptop"] } else { &["desk"] }, bare)?;
+    let lacks_cpus = lanes.contains(&Lane::Moved) && cases.iter().any(|(name, _)| name == SCHEDULE);
     all(&lab, cases, |name, lane, result| add(report, name, lane.name(), result));
+    if lacks_cpus {
+        add(report, "from one CPU", Lane::Moved.name(), from_one_cpu(&lab));
+    }
     lab.down()
+}
+
+const SCHEDULE: &str = "thread-schedule";
+
+/// Where a machine has no other CPU for sessions, their threads have not chosen that one.
+fn from_one_cpu(lab: &LabGuard) -> Result<()> {
+    // The agent, and whatever it starts from now on.
+    let last = "agent=$(pgrep -xo roam) && taskset -acp $(($(nproc) - 1)) $agent";
+    lab.run("desk", &["sh", "-c", last], lab.step())?;
+    let program = folder()?.join(SCHEDULE).to_str().context("a path in UTF-8")?.to_owned();
+    let (host, inside) = lab.folder_in_home("from-one-cpu")?;
+    session(lab, "from-one-cpu", &[&program], &host, &inside, |lab, session| send(lab, session, "laptop"))
 }
 
 /// All programs, or those of them that are named.

@@ -15,6 +15,7 @@ use roam_sys::runs::Run;
 use crate::error::{Error, passes};
 use crate::freeze::{Frozen, FrozenProcess, room};
 use crate::image::{Clocks, Image};
+use crate::kinds::affinity;
 use crate::kinds::aio;
 use crate::kinds::descriptors::{self, Holder};
 use crate::kinds::filters;
@@ -316,6 +317,7 @@ impl Frozen {
             let odd = self.living().filter(|p| odd.contains(&p.node.pid));
             return Err(Error::Refused(odd.map(not_recorded).collect()));
         }
+        affinity::collect(pod, &self.processes, &mut processes)?;
         self.locks = locks::all(&descriptors);
         for process in &mut processes {
             self.ask_of_stop(process)?;

@@ -41,27 +41,20 @@ pub fn io_priority(tid: i32) -> io::Result<i32> {
     Ok(if priority >> 13 == 0 { 0 } else { priority as i32 })
 }
 
-/// The CPUs a thread may run on, one bit each; all ones if it may run on every CPU of the machine, or on
-/// one beyond the 64th.
+/// The CPUs a thread may run on, one bit each, without zeros at the end: as many as the kernel allows at most
+/// (CONFIG_NR_CPUS, 8192).
 ///
 /// # Errors
 /// ESRCH if the thread is gone.
-pub fn affinity(tid: i32) -> io::Result<u64> {
-    let mut set = [0u64; 16];
+pub fn affinity(tid: i32) -> io::Result<Vec<u64>> {
+    let mut set = [0u64; 128];
     // SAFETY: set is a valid place for the result.
     let len = unsafe { libc::syscall(libc::SYS_sched_getaffinity, tid, size_of_val(&set), set.as_mut_ptr()) };
     if len < 0 {
         return Err(io::Error::last_os_error());
     }
-    let all = online();
-    let beyond = set[1..].iter().any(|word| *word != 0);
-    Ok(if beyond || set[0] & all == all { u64::MAX } else { set[0] })
-}
-
-fn online() -> u64 {
-    // SAFETY: plain value.
-    let count = unsafe { libc::sysconf(libc::_SC_NPROCESSORS_ONLN) };
-    if count >= 64 { u64::MAX } else { (1 << count.max(1)) - 1 }
+    let used = set.iter().rposition(|word| *word != 0).map_or(0, |last| last + 1);
+    Ok(set[..used].to_vec())
 }
 
 /// Binds the calling thread to one CPU; returns what it may run on until then, for [`unbind`].

@@ -7,7 +7,7 @@
 //! in a container with a listener of its own), for programs that were being debugged when they installed one,
 //! and for filters that leave no room for the engine's instructions (more than 4055 of 4096 instructions).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -20,6 +20,7 @@ use roam_sys::procfs::status::{self, Status};
 use serde::{Deserialize, Serialize};
 
 use crate::freeze::FrozenProcess;
+use crate::kinds::affinity::Wanted;
 use crate::kinds::notifications::{self, Key, Notification, Recorded};
 use crate::kinds::process::ProcessState;
 use crate::pod::Pod;
@@ -34,6 +35,8 @@ const HEADER: u64 = 16;
 const ENTRY: usize = 12;
 /// Below what no filter lies: an entry that is a notification's record.
 const NOTIFICATION: u32 = u32::MAX;
+/// Likewise: CPUs that a thread wants.
+const CPUS: u32 = u32::MAX - 1;
 
 /// One filter, as its program gave it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,7 +57,7 @@ impl Filter {
     }
 }
 
-/// All filters that were installed in a pod, by number (from 1). It lies in a file that outlives the keeper.
+/// All filters that were installed in a pod, by number (from 1), and what else the kernel can't give back. It lies in a file that outlives the keeper.
 #[derive(Debug)]
 pub struct Book {
     file: File,
@@ -67,6 +70,7 @@ pub struct Book {
 struct State {
     filters: Vec<Filter>,
     notifications: Recorded,
+    cpus: HashMap<i32, Wanted>,
     incomplete: bool,
     end: u64,
     busy: bool,
@@ -108,21 +112,24 @@ impl Book {
                 .ok_or_else(odd)
         };
         let (pass, flags) = (word(0)?, word(8)?);
-        let (mut filters, mut notifications, mut at) = (Vec::new(), Recorded::new(), HEADER as usize);
+        let (mut filters, mut notifications, mut cpus) = (Vec::new(), Recorded::new(), HashMap::new());
+        let mut at = HEADER as usize;
         // A keeper that died while it wrote left an entry that was never installed.
         while let Some(entry) = bytes.get(at..at + ENTRY) {
             let half = |at: usize| u32::from_le_bytes(entry[at..at + 4].try_into().expect("four bytes"));
             let Some(program) = bytes.get(at + ENTRY..at + ENTRY + half(0) as usize) else { break };
-            if half(4) == NOTIFICATION {
-                let record = Notification::from_record(program);
-                notifications.extend(record.map(|(key, what)| (key, ((at + ENTRY) as u64, what))));
-            } else {
-                filters.push(Filter { below: half(4), flags: half(8), program: program.to_vec() });
+            match half(4) {
+                NOTIFICATION => {
+                    let record = Notification::from_record(program);
+                    notifications.extend(record.map(|(key, what)| (key, ((at + ENTRY) as u64, what))));
+                }
+                CPUS => cpus.extend(Wanted::from_record(program)),
+                below => filters.push(Filter { below, flags: half(8), program: program.to_vec() }),
             }
             at += ENTRY + program.len();
         }
         let incomplete = flags & INCOMPLETE != 0;
-        let state = State { filters, notifications, incomplete, end: at as u64, busy: false };
+        let state = State { filters, notifications, cpus, incomplete, end: at as u64, busy: false };
         Ok(Self { file, pass, state: Mutex::new(state), free: Condvar::new() })
     }
 
@@ -216,6 +223,23 @@ impl Book {
     #[must_use]
     pub fn noted(&self, key: Key) -> Option<Notification> {
         self.lock().notifications.get(&key).map(|(_, what)| what.clone())
+    }
+
+    /// Records which CPUs a thread wants.
+    ///
+    /// # Errors
+    /// The file's.
+    pub fn want_cpus(&self, tid: i32, wanted: Wanted) -> io::Result<()> {
+        let mut state = self.lock();
+        self.append(&mut state, [CPUS, 0], &wanted.record(tid))?;
+        state.cpus.insert(tid, wanted);
+        Ok(())
+    }
+
+    /// Which CPUs a thread wants, if this machine could not give it all of them.
+    #[must_use]
+    pub fn wanted_cpus(&self, tid: i32) -> Option<Wanted> {
+        self.lock().cpus.get(&tid).cloned()
     }
 
     /// The filters with these numbers and those below them, renumbered, and the new number of each.
@@ -458,6 +482,18 @@ mod tests {
         let second = Book::open(file).unwrap();
         assert_eq!((second.noted(key), second.noted(other)), (Some(what(3)), Some(what(2))));
         assert_eq!(second.noted((1, 2, 5)), None);
+        assert_eq!(second.add(&filter(0, 1)).unwrap(), 1);
+    }
+
+    #[test]
+    fn wanted_cpus_outlive_a_keeper() {
+        let (file, first) = book();
+        let wanted = |started| Wanted { started, given: vec![1], wanted: vec![6] };
+        first.want_cpus(12, wanted(3)).unwrap();
+        assert_eq!(first.add(&filter(0, 1)).unwrap(), 1);
+        first.want_cpus(12, wanted(4)).unwrap();
+        let second = Book::open(file).unwrap();
+        assert_eq!((second.wanted_cpus(12), second.wanted_cpus(13)), (Some(wanted(4)), None));
         assert_eq!(second.add(&filter(0, 1)).unwrap(), 1);
     }
 

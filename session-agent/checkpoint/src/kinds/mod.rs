@@ -1,5 +1,6 @@
 //! One file per kernel object: its state, how it is captured, how it is made anew, its tests.
 
+pub mod affinity;
 pub mod aio;
 mod aio_turn;
 mod build;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::freeze::{FrozenProcess, FrozenThread};
+use crate::kinds::affinity;
 use crate::kinds::capabilities::{self, Capabilities};
 use crate::kinds::extended::Extended;
 use crate::kinds::filters;
@@ -51,8 +52,8 @@ pub struct ThreadState {
     pub timespec: Option<(u64, [i64; 2])>,
     /// Scheduling policy, static priority and nice value.
     pub scheduling: (i32, i32, i32),
-    /// The CPUs it may run on, one bit each; all if it never asked.
-    pub affinity: u64,
+    /// The CPUs that it chose to run on, one bit each; nothing if it never did.
+    pub affinity: Vec<u64>,
     /// I/O priority as ioprio_get(2) gives it; 0 for none of its own.
     pub io_priority: i32,
     /// Timer slack in nanoseconds.
@@ -228,11 +229,7 @@ pub fn restore(state: &ThreadState, batch: &mut Batch) -> Option<RetOf> {
             &[0.into(), policy.into(), param.into()],
         );
     }
-    if state.affinity != u64::MAX {
-        let mask = batch.data(&state.affinity.to_le_bytes());
-        // This machine may have fewer CPUs; the thread runs on any then.
-        batch.may("setting the CPUs", libc::SYS_sched_setaffinity, &[0.into(), 8.into(), mask.into()]);
-    }
+    affinity::restore(&state.affinity, batch);
     if state.slack > 0 {
         batch.may(
             "setting the timer slack",

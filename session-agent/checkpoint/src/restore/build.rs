@@ -140,7 +140,7 @@ impl Restorer {
             if let Some(stopped) = one.state.stopped {
                 one.stop(stopped.signal)?;
             }
-            one.finish_calls(image)?;
+            one.finish_calls(image, pod)?;
         }
         self.delete_folders(&stand_ins)?;
         for one in &building {

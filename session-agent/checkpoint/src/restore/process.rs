@@ -8,6 +8,7 @@ use roam_sys::ptrace::{Stop, Tracee};
 use super::stub::Stub;
 use crate::error::Error;
 use crate::image::Image;
+use crate::kinds::affinity;
 use crate::kinds::aio;
 use crate::kinds::capabilities;
 use crate::kinds::extended;
@@ -146,7 +147,7 @@ impl Building<'_> {
     }
 
     /// What each thread must call itself; last of all it gives up its privileges.
-    pub(super) fn finish_calls(&mut self, image: &Image) -> Result<(), Error> {
+    pub(super) fn finish_calls(&mut self, image: &Image, pod: &dyn Pod) -> Result<(), Error> {
         // Before it may keep /proc to itself.
         if let Some(filter) = self.state.core_filter {
             let path = format!("/proc/{}/coredump_filter", self.stub.host);
@@ -200,6 +201,7 @@ impl Building<'_> {
             }
             confine(self.state, state, &mut batch);
             self.run_in(index, &batch)?;
+            affinity::remember(pod, self.stub.host, self.threads[index].tid(), &state.affinity)?;
         }
         Ok(())
     }
