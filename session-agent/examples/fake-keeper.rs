@@ -171,6 +171,7 @@ async fn answer(
             let command = String::from_utf8_lossy(&argv.join(&b" "[..])).into_owned();
             set(info(&identity, &name, command, SessionState::Running, screen));
             remember(fake);
+            dies_if_fragile(fake);
             (Ok(Answer::Ok), false)
         }
         Request::Adopt { host } => {
@@ -181,8 +182,14 @@ async fn answer(
             (Ok(Answer::Info(info)), false)
         }
         Request::Resume { identity, file } => {
-            let mut info: SessionInfo = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+            let mut info: SessionInfo = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
             start_init(fake);
+            if info.name == "fragile" {
+                info.generation = identity.generation;
+                set(info.clone());
+                remember(fake);
+                dies_if_fragile(fake);
+            }
             // As a real one: its first word is of the sleep, and the next one may come after the answer.
             set(info.clone());
             info.generation = identity.generation;
@@ -233,6 +240,13 @@ async fn answer(
             (Ok(Answer::Ok), false)
         }
         other => (Err(Failure::refused(format!("The fake keeper can't do {other:?}."))), false),
+    }
+}
+
+/// A session called `fragile` outlives its keeper from the start: that is killed before it can answer.
+fn dies_if_fragile(fake: &Fake) {
+    if fake.info.borrow().as_ref().is_some_and(|info| info.name == "fragile") {
+        std::process::exit(1);
     }
 }
 

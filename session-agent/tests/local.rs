@@ -164,6 +164,27 @@ fn a_session_sleeps_and_wakes() {
     assert_eq!(desk.ok(&["exec", "s", "echo", "awake"]), "awake");
 }
 
+/// A keeper that is killed when the session lives and before it could say so: the session is not abandoned, and nobody
+/// is led to start or wake it a second time.
+#[test]
+fn a_session_whose_keeper_dies_over_its_first_request_is_kept() {
+    let desk = Machine::on("desk");
+    let lives = |generation: u64| {
+        let listed = &desk.json(&["list", "--json"])["sessions"][0];
+        assert_eq!((&listed["state"], &listed["generation"]), (&"running".into(), &generation.into()));
+        assert_eq!(desk.ok(&["exec", "fragile", "echo", "alive"]), "alive");
+    };
+    assert_eq!(desk.ok(&["run", "--no-screen", "--name", "fragile", "sleep", "100"]), "fragile");
+    lives(1);
+    desk.ok(&["park", "fragile"]);
+    let said = desk.fails(4, &["resume", "fragile"]);
+    assert!(said.contains("fragile is awake"), "{said}");
+    lives(2);
+    assert!(desk.fails(3, &["resume", "fragile"]).contains("awake already"));
+    desk.ok(&["stop", "fragile"]);
+    desk.until_empty();
+}
+
 #[test]
 fn many_starters_start_one_agent() {
     let desk = Machine::off("desk");

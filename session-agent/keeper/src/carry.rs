@@ -9,11 +9,13 @@ use std::time::{Duration, Instant};
 use nix::time::{ClockId, clock_getres, clock_gettime};
 use roam_api::error::{Failure, Outcome};
 use roam_api::init::{Clocks, Request, Role};
+use roam_api::keeper::Identity;
 use roam_api::migration::{ItemRef, Part};
-use roam_api::session::SessionState;
+use roam_api::session::{SessionSpec, SessionState};
 use roam_checkpoint::{Error, Frozen, PageStats, Prepared, Restorer, Tracker, freeze};
 
 use crate::bundle::{About, Incoming, Outgoing};
+use crate::journal::{Entry, Facts};
 use crate::keeper::{Keeper, failed};
 use crate::live::{Live, Output, PodExternals, memory_in_use};
 use crate::log::OutputLog;
@@ -264,28 +266,39 @@ impl Ready {
 }
 
 impl Keeper {
-    /// Takes charge of a session that arrived. The journal must say so before anybody is told.
-    ///
-    /// # Errors
-    /// The kernel's or roam-init's.
-    pub fn welcome(
-        self: &Arc<Self>,
-        identity: roam_api::keeper::Identity,
-        arrived: Arrived,
-    ) -> Result<Arc<Live>, Failure> {
+    /// Takes charge of a session that arrived. It runs already, and what was written before it was let go tells the
+    /// next keeper all it needs; so nothing here is a reason to say that it did not come.
+    pub fn welcome(self: &Arc<Self>, identity: Identity, arrived: Arrived) {
         let Arrived { pod, output, about, log } = arrived;
-        let doing = "Taking charge of the session";
-        if self.log.is_empty() {
-            self.log.preload(&log).map_err(|e| failed(doing, &e))?;
+        if self.log.is_empty()
+            && let Err(error) = self.log.preload(&log)
+        {
+            tracing::error!(%error, "what the session had printed before is lost");
         }
-        let entry = crate::journal::Entry::Running {
+        let entry = Entry::Running {
             identity: identity.clone(),
             spec: Box::new(about.spec.clone()),
             facts: Box::new(about.facts.clone()),
         };
-        self.write(identity.generation, entry)?;
-        self.take_charge(identity, about.spec, about.facts, pod, output, SessionState::Running)
-            .map_err(|e| failed(doing, &e))
+        if let Err(failure) = self.write(identity.generation, entry) {
+            tracing::warn!(%failure, "the arrived session was not recorded as running");
+        }
+        self.keep(identity, about.spec, about.facts, pod, output);
+    }
+
+    /// Takes charge of a session whose pod is live, or leaves it to the next keeper.
+    pub fn keep(
+        self: &Arc<Self>,
+        identity: Identity,
+        spec: SessionSpec,
+        facts: Facts,
+        pod: Pod,
+        output: Output,
+    ) {
+        if let Err(error) = self.take_charge(identity, spec, facts, pod, output, SessionState::Running) {
+            tracing::error!(%error, "the session runs and is left to the next keeper");
+            self.quit.send_replace(true);
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 //! A record is a length, a checksum and the encoded [`Record`]; it carries the boot id of the machine
 //! and the session's generation. Records are appended by one write each. A torn or damaged tail
 //! is cut off when the journal is opened: what was never wholly written was never said either.
-//! Nothing here is synced except by [`Journal::sync`]: after a reboot no live copy is left anyhow.
+//! Nothing here is synced except by [`Journal::write_synced`]: after a reboot no live copy is left anyhow.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -42,7 +42,7 @@ pub enum Entry {
         /// Absolute path.
         file: String,
     },
-    /// It is being woken from this file. Without a later `Running` it sleeps there still, unless its pod is live.
+    /// It is being woken from this file, as earlier versions wrote it; now it is [`Entry::Waking`].
     Resuming {
         /// Absolute path.
         file: String,
@@ -103,6 +103,18 @@ pub enum Entry {
         to: String,
         /// Its key: names change hands.
         key: MachineKey,
+    },
+    /// It is being woken: the threads are about to be started. Without a later `Running` it sleeps in its file still,
+    /// unless its pod is live.
+    Waking {
+        /// Who it is once it is awake.
+        identity: Identity,
+        /// What was started.
+        spec: Box<SessionSpec>,
+        /// What its keeper must know.
+        facts: Box<Facts>,
+        /// Absolute path.
+        file: String,
     },
 }
 
@@ -181,12 +193,18 @@ impl Journal {
         Ok(())
     }
 
-    /// Makes everything written so far survive a reboot.
+    /// The same, and makes it survive a reboot.
     ///
     /// # Errors
-    /// The file's.
-    pub fn sync(&self) -> io::Result<()> {
-        self.file.sync_all()
+    /// The file's; the record is not there then, as far as the file can still be changed.
+    pub fn write_synced(&mut self, generation: u64, entry: Entry) -> io::Result<()> {
+        let before = self.end;
+        self.write(generation, entry)?;
+        self.file.sync_all().inspect_err(|_| {
+            self.end = before;
+            let _ = self.file.set_len(before);
+            let _ = self.file.seek(SeekFrom::Start(before));
+        })
     }
 }
 

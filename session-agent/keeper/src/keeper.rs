@@ -19,6 +19,7 @@ use crate::live::{Live, Output};
 use crate::log::OutputLog;
 use crate::migration::receive::Gate;
 use crate::migration::send::Target;
+use crate::park::forget_file;
 use crate::paths::Dirs;
 use crate::pod::handle::Pod;
 use crate::screen::attach::Displays;
@@ -181,12 +182,12 @@ impl Keeper {
         lock(&self.journal).write(generation, entry).map_err(|e| journal_failed(&e))
     }
 
-    /// Makes the journal survive a reboot.
+    /// Writes to the journal what must survive a reboot.
     ///
     /// # Errors
-    /// As a failure.
-    pub fn sync_journal(&self) -> Result<(), Failure> {
-        lock(&self.journal).sync().map_err(|e| journal_failed(&e))
+    /// As a failure; the entry must not be acted upon then.
+    pub fn write_synced(&self, generation: u64, entry: Entry) -> Result<(), Failure> {
+        lock(&self.journal).write_synced(generation, entry).map_err(|e| journal_failed(&e))
     }
 
     /// The records that an earlier keeper left, taken once.
@@ -406,14 +407,21 @@ impl Keeper {
         }
         let records = self.take_records();
         let Some((identity, spec, facts)) = records.iter().rev().find_map(|r| match &r.entry {
-            Entry::Running { identity, spec, facts } | Entry::Activating { identity, spec, facts } => {
+            Entry::Running { identity, spec, facts }
+            | Entry::Activating { identity, spec, facts }
+            | Entry::Waking { identity, spec, facts, .. } => {
                 Some((identity.clone(), SessionSpec::clone(spec), Facts::clone(facts)))
             }
             _ => None,
         }) else {
             return Err(Failure::refused("Nothing is recorded of a session in this folder."));
         };
-        let identity = Identity { host, ..identity };
+        // Waking raises it, also in the record of earlier versions, which did not say who the session is.
+        let generation = match records.last() {
+            Some(Record { generation, entry: Entry::Resuming { .. }, .. }) => *generation,
+            _ => identity.generation,
+        };
+        let identity = Identity { host, generation, ..identity };
         let last = records.last().map(|r| (r.entry.clone(), r.boot_id.clone()));
         let gone = |state| Phase::Away {
             identity: identity.clone(),
@@ -433,13 +441,18 @@ impl Keeper {
         };
         match (last.map(|(entry, _)| entry), pod) {
             (Some(Entry::Ended { status }), _) => self.set(gone(SessionState::Ended { status })),
-            (Some(Entry::Parked { file }), pod) => {
-                // It was about to end when its keeper died.
-                let _ = pod.map(|pod| pod.end());
+            (Some(Entry::Parked { file }), None) => self.set(gone(SessionState::Parked { file })),
+            // It was about to end when its keeper died.
+            (Some(Entry::Parked { file }), Some(pod)) if self.sleeps(&file, &pod)? => {
+                let _ = pod.end();
                 self.set(gone(SessionState::Parked { file }));
             }
-            // The file is taken away only after the session was recorded as running.
-            (Some(Entry::Resuming { file }), None) => self.set(gone(SessionState::Parked { file })),
+            // The file is taken away only after the session ran.
+            (Some(Entry::Resuming { file } | Entry::Waking { file, .. }), None)
+                if std::path::Path::new(&file).exists() =>
+            {
+                self.set(gone(SessionState::Parked { file }));
+            }
             (Some(Entry::SendDone), pod) => {
                 let _ = pod.map(|pod| pod.end());
                 return Err(Failure::refused(format!("{} was moved away from here.", spec.name)));
@@ -481,7 +494,16 @@ impl Keeper {
                 }
                 let output =
                     Output::fetch(&pod).map_err(|e| failed("Taking the session's output over", &e))?;
-                if matches!(last, Some(Entry::Activating { .. })) {
+                if let Some(Entry::Resuming { file } | Entry::Waking { file, .. }) = &last {
+                    forget_file(file);
+                }
+                if let Some(
+                    Entry::Activating { .. }
+                    | Entry::Waking { .. }
+                    | Entry::Resuming { .. }
+                    | Entry::Parked { .. },
+                ) = &last
+                {
                     // Its keeper died before it could write that the session runs; the pod says so.
                     let running = Entry::Running {
                         identity: identity.clone(),
@@ -489,7 +511,7 @@ impl Keeper {
                         facts: Box::new(facts.clone()),
                     };
                     if let Err(failure) = self.write(identity.generation, running) {
-                        tracing::warn!(%failure, "the arrived session was not recorded");
+                        tracing::warn!(%failure, "the session was not recorded as running");
                     }
                 }
                 let mut state = SessionState::Running;

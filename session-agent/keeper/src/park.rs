@@ -1,10 +1,12 @@
 //! Sleep and waking: a session goes into a file and comes back from it.
 //!
 //! ```text
-//! memory ahead → freeze → capture → write, sync, name the file → journal "parked" (synced) → the pod ends
+//! memory ahead → freeze → capture → write, sync, name the file → hold → journal "parked" (synced) → the pod ends
 //! ```
-//! Any failure before the journal's word lets the session go on. Waking is the reverse; the file goes
-//! away once the session runs again, so that it can't be woken twice.
+//! Any failure before the journal's word lets the session go on. Waking is the reverse: the journal says "waking",
+//! the session runs, and the file goes away, so that it can't be woken twice. What a keeper that dies in between
+//! leaves is judged by the pod: where it lives, and does not only stand still for a file that is there, the session
+//! runs ([`Keeper::sleeps`]).
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,6 +15,7 @@ use std::time::Instant;
 
 use nix::time::ClockId;
 use roam_api::error::Failure;
+use roam_api::init::Request;
 use roam_api::keeper::{Answer, Identity};
 use roam_api::migration::{ItemRef, Part};
 use roam_api::session::{ParkReport, Round, SessionState, WakeReport};
@@ -27,6 +30,7 @@ use crate::keeper::{Keeper, Phase, away, end_pod, failed};
 use crate::live::Live;
 use crate::migration::sender::another_round;
 use crate::parked_file::{self, Batch, Reader, Writer};
+use crate::pod::handle::Pod;
 
 const SLEEPING: &str = "Putting the session to sleep";
 const WAKING: &str = "Waking the session";
@@ -71,6 +75,21 @@ impl Keeper {
         Ok(Answer::Parked(report))
     }
 
+    /// Whether a session whose journal ends with "parked" sleeps in that file, or was on its way there: then its pod
+    /// stands still. A file of ours that is no session's sleep is removed, lest the session be woken from it and run
+    /// twice.
+    ///
+    /// # Errors
+    /// roam-init's.
+    pub fn sleeps(&self, file: &str, pod: &Pod) -> Result<bool, Failure> {
+        let held = pod.client().state().map_err(|e| failed("Asking the session's pod", &e))?.held;
+        let is_there = self.park_key().is_ok_and(|key| Reader::open(Path::new(file), &key).is_ok());
+        if is_there && !held {
+            forget_file(file);
+        }
+        Ok(is_there && held)
+    }
+
     /// Wakes the session that sleeps in this file.
     ///
     /// # Errors
@@ -84,14 +103,21 @@ impl Keeper {
         }
         let key = self.park_key()?;
         let keeper = self.clone();
-        let (path, generation) = (PathBuf::from(&file), identity.generation);
+        let (path, who) = (PathBuf::from(&file), identity.clone());
         let arrived = self
             .engine
             .run(move || {
                 let begun = Instant::now();
                 let (arriving, pod_ms) = read(&keeper, &path, &key)?;
                 let ready = arriving.build(&mut || Ok(()))?;
-                keeper.write(generation, Entry::Resuming { file: path.display().to_string() })?;
+                // All that the next keeper must know: from the next step on the pod outlives this one.
+                let waking = Entry::Waking {
+                    identity: who.clone(),
+                    spec: Box::new(ready.about.spec.clone()),
+                    facts: Box::new(ready.about.facts.clone()),
+                    file: path.display().to_string(),
+                };
+                keeper.write(who.generation, waking)?;
                 let arrived = ready.activate()?;
                 Ok((arrived, WakeReport { pod_ms, restored_ms: millis(begun) - pod_ms }))
             })
@@ -102,10 +128,8 @@ impl Keeper {
             failure.next_step.get_or_insert(format!("The file {file} is still there."));
             failure
         })?;
-        self.welcome(identity, arrived)?;
-        if let Err(error) = std::fs::remove_file(&file) {
-            tracing::warn!(%error, file, "the file of the woken session could not be removed");
-        }
+        self.welcome(identity, arrived);
+        forget_file(&file);
         Ok(Answer::Resumed(report))
     }
 }
@@ -145,13 +169,29 @@ fn write_frozen(
     let bytes = writer.finish().map_err(not_written)?;
     let frozen_ms = millis(begun);
     let parked = Entry::Parked { file: path.display().to_string() };
-    if let Err(failure) = keeper.write(live.identity.generation, parked).and_then(|()| keeper.sync_journal())
-    {
-        let _ = std::fs::remove_file(path);
+    let client = live.pod.client();
+    // Whoever dies from here on: what runs past this moment would be lost once "parked" is found.
+    let held = client.ok(&Request::Hold, &[]).map_err(|e| failed("Holding the session", &e));
+    if let Err(failure) = held.and_then(|()| keeper.write_synced(live.identity.generation, parked)) {
+        // The file first: without it "parked" counts for nothing, should that not have been taken back.
+        forget_file(path);
+        if let Err(error) = client.ok(&Request::Release, &[]) {
+            tracing::error!(%error, "the session could not be released");
+        }
         return Err(failure);
     }
     frozen.kill();
     Ok(ParkReport { bytes, frozen_ms, rounds })
+}
+
+/// The session runs: it must not be woken from its file any more.
+pub fn forget_file(file: impl AsRef<Path>) {
+    let file = file.as_ref();
+    if let Err(error) = std::fs::remove_file(file)
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        tracing::warn!(%error, file = %file.display(), "the file of a session that runs could not be removed");
+    }
 }
 
 /// Memory goes into the file while the session runs, so that the rest is soon written. Where writes can't be

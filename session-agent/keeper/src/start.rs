@@ -98,8 +98,7 @@ impl Keeper {
         };
         self.write(identity.generation, entry)?;
         pod.live().map_err(|e| failed("Starting the session", &e))?;
-        self.take_charge(identity, spec, facts, pod, output, SessionState::Running)
-            .map_err(|e| failed("Taking charge of the session", &e))?;
+        self.keep(identity, spec, facts, pod, output);
         Ok(Answer::Ok)
     }
 

@@ -5,11 +5,14 @@ mod common;
 
 use std::path::PathBuf;
 
+use common::fault::Fault;
 use common::keeper::{Running, identity, spec};
 use common::{Folders, as_ordinary_user};
 use roam_api::error::{Failure, Outcome};
 use roam_api::keeper::{Answer, Request};
 use roam_api::session::SessionState;
+use roam_keeper::journal::{Entry, Journal};
+use roam_keeper::pod::handle::Pod;
 
 /// Counts the lines it is told.
 const COUNTER: &str = "cd /tmp; mkfifo go; exec 3<>go; echo kept >file; echo ready; n=0; \
@@ -149,5 +152,168 @@ fn a_session_with_a_screen_sleeps_and_wakes() {
         keeper.follow("1 awake kept\n");
         keeper.ask(&Request::Stop).unwrap();
         keeper.wait();
+    });
+}
+
+fn journal(folders: &Folders) -> PathBuf {
+    folders.path("state/sessions/x/journal")
+}
+
+fn adopt(keeper: &Running) -> (SessionState, u64) {
+    match keeper.ask(&Request::Adopt { host: "desk".into() }) {
+        Ok(Answer::Info(info)) => (info.state, info.generation),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The keeper that takes a dead one's place has the session, which answers and says this.
+fn taken_over(folders: &Folders, generation: u64, word: &str, answer: &str) -> Running {
+    let keeper = Running::start(folders);
+    assert_eq!(adopt(&keeper), (SessionState::Running, generation));
+    tell(&keeper, word);
+    keeper.follow(answer);
+    keeper
+}
+
+/// However full the disk is when it wakes: it sleeps on in its file and nothing of it runs, or it runs, the file is
+/// gone, and the next keeper knows it. Said is what is.
+#[test]
+fn a_session_that_wakes_on_a_full_disk_runs_once() {
+    as_ordinary_user("a_session_that_wakes_on_a_full_disk_runs_once", || {
+        let folders = Folders::new();
+        let fault = Fault::new(&folders.path("home"));
+        let keeper = start(&folders);
+        let file = folders.path("home/asleep");
+        park(&keeper, &file).unwrap();
+        keeper.wait();
+        let before = std::fs::metadata(journal(&folders)).unwrap().len();
+        let (_, records) = Journal::open(&journal(&folders)).unwrap();
+        assert!(matches!(records[0].entry, Entry::Running { .. }) && records.len() == 2);
+        // A record that says all takes nearly as much as the two that are there.
+        let full = before;
+        for room in [0, full / 2, full * 3 / 2] {
+            let keeper = Running::start_faulty(&folders, &fault);
+            fault.plan(&format!("full {}", before + room));
+            let woken = resume(&keeper, &file);
+            fault.over();
+            let lives = Pod::find(&folders.path("session")).unwrap().is_some();
+            assert_eq!((woken.is_ok(), lives), (room > full, room > full), "room {room}: {woken:?}");
+            assert_eq!(file.exists(), !lives, "room {room}");
+            keeper.kill();
+        }
+        let keeper = taken_over(&folders, 2, "two", "2 two kept\n");
+        keeper.ask(&Request::Stop).unwrap();
+        keeper.wait();
+    });
+}
+
+#[test]
+fn a_keeper_killed_while_its_session_wakes_leaves_one() {
+    as_ordinary_user("a_keeper_killed_while_its_session_wakes_leaves_one", || {
+        for wakes in [false, true] {
+            let folders = Folders::new();
+            let fault = Fault::new(&folders.path("home"));
+            let keeper = start(&folders);
+            let file = folders.path("home/asleep");
+            park(&keeper, &file).unwrap();
+            keeper.wait();
+            let before = std::fs::metadata(journal(&folders)).unwrap().len();
+            // At the record that it wakes, or at the next one, that it runs, each as long as what is there.
+            fault.plan(&format!("die {}", if wakes { before * 5 / 2 } else { before }));
+            let keeper = Running::start_faulty(&folders, &fault);
+            let mut identity = identity();
+            identity.generation = 2;
+            let request = Request::Resume { identity, file: file.display().to_string() };
+            drop(keeper.send(&request));
+            keeper.died();
+            let keeper = if wakes {
+                let keeper = taken_over(&folders, 2, "two", "2 two kept\n");
+                assert!(!file.exists(), "it could be woken twice");
+                keeper
+            } else {
+                let keeper = Running::start(&folders);
+                assert_eq!(adopt(&keeper).0, SessionState::Parked { file: file.display().to_string() });
+                assert!(matches!(resume(&keeper, &file), Ok(Answer::Resumed(_))));
+                tell(&keeper, "two");
+                keeper.follow("2 two kept\n");
+                keeper
+            };
+            keeper.ask(&Request::Stop).unwrap();
+            keeper.wait();
+        }
+    });
+}
+
+/// "Parked" was written and could not be made to last: the session runs, as is said, and its next keeper knows that.
+#[test]
+fn a_sleep_that_is_not_written_down_is_none() {
+    as_ordinary_user("a_sleep_that_is_not_written_down_is_none", || {
+        let folders = Folders::new();
+        let fault = Fault::new(&folders.path("home"));
+        let keeper = Running::start_faulty(&folders, &fault);
+        keeper.ask(&Request::Start { identity: identity(), spec: spec(&folders, COUNTER) }).unwrap();
+        keeper.follow("ready\n");
+        let file = folders.path("home/asleep");
+        let full = std::fs::metadata(journal(&folders)).unwrap().len();
+        for plan in ["no-sync", &format!("full {full}")] {
+            fault.plan(plan);
+            assert_eq!(park(&keeper, &file).unwrap_err().outcome, Outcome::FailedAndUndone);
+            fault.over();
+            assert!(!file.exists());
+        }
+        tell(&keeper, "one");
+        keeper.follow("1 one kept\n");
+        keeper.kill();
+        let keeper = taken_over(&folders, 1, "two", "2 two kept\n");
+        keeper.kill();
+        // Should even the journal's word have stayed: without a file it counts for nothing.
+        let (mut written, _) = Journal::open(&journal(&folders)).unwrap();
+        written.write(1, Entry::Parked { file: file.display().to_string() }).unwrap();
+        let keeper = taken_over(&folders, 1, "three", "3 three kept\n");
+        let (_, records) = Journal::open(&journal(&folders)).unwrap();
+        assert!(matches!(records.last().unwrap().entry, Entry::Running { .. }));
+        keeper.ask(&Request::Stop).unwrap();
+        keeper.wait();
+    });
+}
+
+/// Killed between the journal's word and the session's end: it stands still until the next keeper ends it, so nothing
+/// that it does is lost.
+#[test]
+fn a_keeper_killed_as_its_session_falls_asleep_leaves_it_asleep() {
+    as_ordinary_user("a_keeper_killed_as_its_session_falls_asleep_leaves_it_asleep", || {
+        for file_stays in [true, false] {
+            let folders = Folders::new();
+            let fault = Fault::new(&folders.path("home"));
+            let keeper = Running::start_faulty(&folders, &fault);
+            keeper.ask(&Request::Start { identity: identity(), spec: spec(&folders, COUNTER) }).unwrap();
+            keeper.follow("ready\n");
+            tell(&keeper, "one");
+            keeper.follow("1 one kept\n");
+            let file = folders.path("home/asleep");
+            fault.plan("die-at-sync");
+            drop(keeper.send(&Request::Park { file: file.display().to_string() }));
+            keeper.died();
+            let pod = Pod::find(&folders.path("session")).unwrap().unwrap();
+            assert!(pod.client().state().unwrap().held, "it runs past what is in the file");
+            drop(pod);
+            let keeper = if file_stays {
+                let keeper = Running::start(&folders);
+                assert_eq!(adopt(&keeper).0, SessionState::Parked { file: file.display().to_string() });
+                assert!(Pod::find(&folders.path("session")).unwrap().is_none());
+                assert!(matches!(resume(&keeper, &file), Ok(Answer::Resumed(_))));
+                tell(&keeper, "two");
+                keeper.follow("2 two kept\n");
+                keeper
+            } else {
+                // What it was to sleep in can't be read: the copy that stands still is the only one.
+                std::fs::write(&file, "something else").unwrap();
+                let keeper = taken_over(&folders, 1, "two", "2 two kept\n");
+                assert_eq!(std::fs::read(&file).unwrap(), b"something else");
+                keeper
+            };
+            keeper.ask(&Request::Stop).unwrap();
+            keeper.wait();
+        }
     });
 }

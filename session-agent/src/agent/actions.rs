@@ -338,14 +338,14 @@ async fn log(agent: &Agent, id: SessionId, follow: bool, channel: &mut Channel) 
 }
 
 /// Its keeper stays for a minute after the end; later another one is started to read what is kept.
-async fn log_of_ended(agent: &Agent, id: SessionId, channel: &mut Channel) -> Result<Answer, Failure> {
+async fn log_of_ended(agent: &Arc<Agent>, id: SessionId, channel: &mut Channel) -> Result<Answer, Failure> {
     let (runtime, state) = (agent.paths.session_runtime(&id), agent.paths.session_state(&id));
     if Keeper::connect_now(&runtime).await.is_ok() {
         return log(agent, id, false, channel).await;
     }
     drop(super::spawn::keeper(&runtime, &state).await?);
     let result = log(agent, id, false, channel).await;
-    tokio::spawn(super::watch::clean_up(runtime, state));
+    tokio::spawn(super::watch::clean_up(agent.clone(), runtime, state));
     result
 }
 

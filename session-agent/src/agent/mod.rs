@@ -104,6 +104,8 @@ pub struct Core {
     pub fetched: BTreeMap<SessionId, Instant>,
     /// The offers of the sessions that a keeper here was told to receive.
     pub offered: BTreeMap<SessionId, offers::Offered>,
+    /// The folders of sessions whose keepers are followed.
+    pub followed: BTreeSet<PathBuf>,
     questions: Vec<(Question, oneshot::Sender<bool>)>,
     next_question: u64,
 }
@@ -349,6 +351,7 @@ fn run(options: &Options) -> Result<(), Failure> {
         viewers: BTreeMap::new(),
         fetched: BTreeMap::new(),
         offered: BTreeMap::new(),
+        followed: BTreeSet::new(),
         questions: Vec::new(),
         next_question: 0,
     };

@@ -93,6 +93,14 @@ pub async fn take(agent: &Arc<Agent>, from: MachineKey, offer: Offer) -> Result<
             return Err(failure);
         }
     }
+    if watch::lives(&runtime).await {
+        watch::follow_left(agent, runtime).await;
+        return Err(Failure::refused(format!(
+            "An earlier copy of {} has not ended here yet.",
+            offer.info.name
+        ))
+        .next("Try again in a moment."));
+    }
     watch::remove_folder(&runtime);
 
     let (request, secret) = receive(agent, from, &offer, generation);

@@ -207,8 +207,13 @@ async fn start(agent: &Arc<Agent>, spec: SessionSpec) -> Result<SessionId, Failu
     let identity = identity(agent, id, 1, agent.name.clone());
     let runtime = agent.paths.session_runtime(&id);
     let state = agent.paths.session_state(&id);
-    first_request(agent, &runtime, &state, &KeeperRequest::Start { identity, spec }).await?;
-    Ok(id)
+    match first_request(agent, &runtime, &state, &KeeperRequest::Start { identity, spec }).await {
+        Err(failure) if agent.core().table.here(&id).is_some() => {
+            tracing::warn!(%failure, "a session started whose keeper died over it");
+            Ok(id)
+        }
+        answer => answer.map(|_| id),
+    }
 }
 
 /// Who a session is when it is hosted here.
@@ -217,7 +222,8 @@ pub fn identity(agent: &Agent, id: SessionId, generation: u64, home: String) -> 
     Identity { id, generation, home, host: agent.name.clone() }
 }
 
-/// Starts a keeper, gives it its first request, and follows it. Leaves nothing if that fails.
+/// Starts a keeper, gives it its first request, and follows it. Leaves nothing if that fails, unless the keeper died over
+/// it when the session lived already: then that is followed, and in the table.
 ///
 /// # Errors
 /// The keeper's failure.
@@ -242,8 +248,12 @@ pub async fn first_request(
         }
         Ok(other) => Err(unexpected(&other)),
         Err(failure) => {
-            // Nobody needs to wait for that.
-            tokio::spawn(watch::clean_up(runtime.to_owned(), state.to_owned()));
+            if watch::lives(runtime).await {
+                watch::follow_left(agent, runtime.to_owned()).await;
+            } else {
+                // Nobody needs to wait for that.
+                tokio::spawn(watch::clean_up(agent.clone(), runtime.to_owned(), state.to_owned()));
+            }
             Err(failure)
         }
     }
@@ -281,9 +291,20 @@ pub async fn resume(agent: &Arc<Agent>, id: SessionId, asked: viewers::Asked) ->
     let identity = identity(agent, id, generation, info.home);
     let runtime = agent.paths.session_runtime(&id);
     let request = KeeperRequest::Resume { identity, file };
-    let report = match first_request(agent, &runtime, &agent.paths.session_state(&id), &request).await? {
-        KeeperAnswer::Resumed(report) => report,
-        other => return Err(unexpected(&other)),
+    let report = match first_request(agent, &runtime, &agent.paths.session_state(&id), &request).await {
+        Ok(KeeperAnswer::Resumed(report)) => report,
+        Ok(other) => return Err(unexpected(&other)),
+        Err(failure) => {
+            let core = agent.core();
+            let awake = core.table.here(&id).is_some_and(|here| here.generation >= generation)
+                && core.table.place(&id) == Some(Place::Here);
+            return Err(if awake {
+                Failure::undone(format!("{} is awake, but its keeper died over it.", info.name))
+                    .next("Another one has taken over; nothing needs to be done.")
+            } else {
+                failure
+            });
+        }
     };
     agent.change(|core| core.table.unpark(&id));
     // The keeper's first word was of the sleep: who is told that it woke and sends it on must send what runs.

@@ -18,6 +18,8 @@ use super::{Agent, spawn};
 
 /// How long a keeper may be silent before it is taken for one without a session.
 const EMPTY_TIME: Duration = Duration::from_secs(3);
+/// How long a pod that was not made to outlive its keeper may take to end after it.
+const POD_END_TIME: Duration = Duration::from_secs(2);
 /// The longest pause before another keeper is started for a session whose keepers keep dying.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
@@ -48,6 +50,14 @@ pub async fn follow_new(agent: &Arc<Agent>, runtime: PathBuf) {
     let _ = tokio::time::timeout(Duration::from_secs(5), first).await;
 }
 
+/// Follows a folder in which a session lives whose keeper died over its first request, and waits until the table knows
+/// it: nobody else would start another keeper for it.
+pub async fn follow_left(agent: &Arc<Agent>, runtime: PathBuf) {
+    let (told, first) = tokio::sync::oneshot::channel();
+    tokio::spawn(follow(agent.clone(), runtime, Some(told), true));
+    let _ = tokio::time::timeout(Duration::from_secs(5), first).await;
+}
+
 /// Follows a keeper that was told just now to receive a session: it has none yet.
 pub fn follow_receiving(agent: &Arc<Agent>, runtime: PathBuf) {
     tokio::spawn(follow(agent.clone(), runtime, None, false));
@@ -55,11 +65,23 @@ pub fn follow_receiving(agent: &Arc<Agent>, runtime: PathBuf) {
 
 type Told = Option<tokio::sync::oneshot::Sender<()>>;
 
+/// One task follows a folder; what comes while it is about to end is followed by it, too.
 async fn follow(agent: Arc<Agent>, runtime: PathBuf, mut told: Told, found_again: bool) {
+    while agent.core().followed.insert(runtime.clone()) {
+        follow_to_the_end(&agent, &runtime, told.take(), found_again).await;
+        agent.core().followed.remove(&runtime);
+        let (keeper, init) = (runtime.join("keeper.sock"), runtime.join("init.sock"));
+        if alive(&keeper).await == Alive::No && alive(&init).await == Alive::No {
+            return;
+        }
+    }
+}
+
+async fn follow_to_the_end(agent: &Arc<Agent>, runtime: &Path, mut told: Told, found_again: bool) {
     let mut last: Option<SessionInfo> = None;
     let mut restarts = 0;
     loop {
-        if listen(&agent, &runtime, &mut last, &mut told, found_again).await {
+        if listen(agent, runtime, &mut last, &mut told, found_again).await {
             restarts = 0;
         }
         let keeper = alive(&runtime.join("keeper.sock")).await;
@@ -68,18 +90,18 @@ async fn follow(agent: Arc<Agent>, runtime: PathBuf, mut told: Told, found_again
             tokio::time::sleep(Duration::from_millis(200)).await;
             continue;
         }
-        if is_over(&agent, last.as_ref()) || alive(&runtime.join("init.sock")).await == Alive::No {
+        if is_over(agent, last.as_ref()) || alive(&runtime.join("init.sock")).await == Alive::No {
             break;
         }
         // The pod lives, and with it somebody's work: it is never given up.
         tracing::warn!(folder = %runtime.display(), restarts, "the session's keeper has died; starting another");
         tokio::time::sleep(pause_before(restarts)).await;
         restarts += 1;
-        if let Err(failure) = adopt(&agent, &runtime).await {
+        if let Err(failure) = adopt(agent, runtime).await {
             tracing::error!(%failure, "the session could not be taken over");
         }
     }
-    end(&agent, &runtime, last.as_ref());
+    end(agent, runtime, last.as_ref());
 }
 
 /// None before the first, then longer and longer.
@@ -183,8 +205,20 @@ pub async fn until_gone(agent: &Agent, id: &SessionId, limit: Duration) {
     let _ = tokio::time::timeout(limit, gone).await;
 }
 
+/// Whether a session lives in this folder, with a keeper or without. A pod that was not made to outlive its keeper is
+/// given a moment to end.
+pub async fn lives(runtime: &Path) -> bool {
+    let gone = async {
+        while alive(&runtime.join("init.sock")).await == Alive::Yes {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(POD_END_TIME, gone).await.is_err()
+}
+
 /// Ends a keeper that has no session, and then removes its folders; of the second what a session left there stays.
-pub async fn clean_up(runtime: PathBuf, state: PathBuf) {
+/// Where a session turns out to live, it is followed instead.
+pub async fn clean_up(agent: Arc<Agent>, runtime: PathBuf, state: PathBuf) {
     if let Ok(mut keeper) = Keeper::connect_now(&runtime).await {
         let _ = keeper.ask(&Request::Withdraw).await;
     }
@@ -193,9 +227,9 @@ pub async fn clean_up(runtime: PathBuf, state: PathBuf) {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };
-    // A keeper that does not obey ends after a minute.
-    if tokio::time::timeout(Duration::from_secs(90), gone).await.is_err() {
-        return;
+    // A keeper that does not obey ends after a minute, or has a session after all.
+    if tokio::time::timeout(Duration::from_secs(90), gone).await.is_err() || lives(&runtime).await {
+        return follow(agent, runtime, None, true).await;
     }
     remove_folder(&runtime);
     if std::fs::metadata(state.join("journal")).is_ok_and(|journal| journal.len() == 0) {

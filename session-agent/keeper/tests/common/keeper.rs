@@ -55,8 +55,24 @@ impl Running {
         Self::start_with(session, state, &[])
     }
 
+    /// One whose writes to the journal fail as planned.
+    pub fn start_faulty(folders: &Folders, fault: &super::fault::Fault) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_roam-keeper"));
+        fault.apply(&mut command);
+        Self::spawn(command, &folders.path("session"), &folders.path("state/sessions/x"), &[])
+    }
+
     pub fn start_with(session: &std::path::Path, state: &std::path::Path, arguments: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_roam-keeper"))
+        Self::spawn(Command::new(env!("CARGO_BIN_EXE_roam-keeper")), session, state, arguments)
+    }
+
+    fn spawn(
+        mut command: Command,
+        session: &std::path::Path,
+        state: &std::path::Path,
+        arguments: &[&str],
+    ) -> Self {
+        let mut child = command
             .arg("--dir")
             .arg(session)
             .arg("--state")
@@ -116,6 +132,11 @@ impl Running {
 
     pub fn pid(&self) -> u32 {
         self.child.as_ref().unwrap().id()
+    }
+
+    /// Waits until it was killed by a planned fault.
+    pub fn died(mut self) {
+        assert!(!self.child.take().unwrap().wait().unwrap().success());
     }
 
     /// kill -9.

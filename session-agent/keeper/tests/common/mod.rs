@@ -1,6 +1,7 @@
 //! What the keeper's tests share: running as an ordinary user, and folders of their own.
 #![allow(dead_code)] // each test file uses a part of it
 
+pub mod fault;
 pub mod keeper;
 pub mod lane;
 
