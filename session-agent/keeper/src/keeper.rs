@@ -300,17 +300,29 @@ impl Keeper {
         tokio::spawn(async move {
             let Some(live) = watched.upgrade() else { return };
             let status = live.wait_ended().await;
-            let _turn = keeper.turn.lock().await;
-            // Moved or parked meanwhile: then this was not the session's end.
-            if matches!(keeper.phase(), Phase::Here { live: ref now, .. } if Arc::ptr_eq(now, &live)) {
-                keeper.end(&live, status).await;
+            let mut phase = keeper.watch();
+            loop {
+                // Past the commit the other machine has the last word: perhaps only the copy here has ended.
+                if phase.wait_for(|phase| !phase.is_committed()).await.is_err() {
+                    return;
+                }
+                let _turn = keeper.turn.lock().await;
+                let now = keeper.phase();
+                if now.is_committed() {
+                    continue;
+                }
+                // Moved or parked meanwhile: then this was not the session's end.
+                if matches!(now, Phase::Here { live: ref now, .. } if Arc::ptr_eq(now, &live)) {
+                    keeper.end(&live, status).await;
+                }
+                return;
             }
         });
         Ok(live)
     }
 
     /// Ends the session: whatever is left of its pod goes.
-    async fn end(&self, live: &Arc<Live>, status: i32) {
+    pub async fn end(&self, live: &Arc<Live>, status: i32) {
         end_pod(live.pod.clone()).await;
         live.drained().await;
         self.log.close();
@@ -397,8 +409,16 @@ impl Keeper {
     /// Takes over a pod whose keeper died.
     ///
     /// # Errors
-    /// If there is nothing to take over, saying why.
+    /// If there is nothing to take over, saying why; a keeper for which there never will be ends then.
     pub fn adopt(self: &Arc<Self>, host: String) -> Result<Answer, Failure> {
+        let adopted = self.take_over(host);
+        if adopted.as_ref().is_err_and(|failure| failure.outcome == Outcome::Refused) {
+            self.quit.send_replace(true);
+        }
+        adopted
+    }
+
+    fn take_over(self: &Arc<Self>, host: String) -> Result<Answer, Failure> {
         let Ok(_turn) = self.turn.try_lock() else {
             return Err(Failure::wrong_use("This keeper has a session already."));
         };
@@ -452,6 +472,12 @@ impl Keeper {
                 if std::path::Path::new(&file).exists() =>
             {
                 self.set(gone(SessionState::Parked { file }));
+            }
+            // Whether it ran there by then the target knows, and nobody here.
+            (Some(Entry::Gone { to, .. } | Entry::GoneByName { to, .. }), None) => {
+                let name = &spec.name;
+                return Err(Failure::refused(format!("{name} went to {to}; nothing of it is left here."))
+                    .next(format!("Look there: `roam list` on {to}.")));
             }
             (Some(Entry::SendDone), pod) => {
                 let _ = pod.map(|pod| pod.end());

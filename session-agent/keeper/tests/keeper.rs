@@ -67,12 +67,23 @@ fn bad_starts_are_refused_and_leave_the_keeper_empty() {
         let failure = keeper.ask(&Request::Start { identity: identity(), spec: bad }).unwrap_err();
         assert_eq!(failure.outcome, Outcome::Refused);
         assert!(failure.sentence.contains("/tmp/somewhere"), "{failure}");
-        assert!(keeper.ask(&Request::Adopt { host: "here".into() }).is_err());
         assert!(keeper.ask(&Request::Info).is_err());
         let good = spec(&folders, "true");
         assert_eq!(keeper.ask(&Request::Start { identity: identity(), spec: good }), Ok(Answer::Ok));
         assert_eq!(keeper.ask(&Request::Wait), Ok(Answer::Ended { status: 0 }));
         keeper.ask(&Request::Stop).unwrap();
+        keeper.wait();
+    });
+}
+
+#[test]
+fn a_keeper_that_finds_nothing_to_take_over_ends() {
+    as_ordinary_user("a_keeper_that_finds_nothing_to_take_over_ends", || {
+        let folders = Folders::new();
+        let keeper = Running::start(&folders);
+        let _watch = keeper.send(&Request::Watch);
+        let failure = keeper.ask(&Request::Adopt { host: "here".into() }).unwrap_err();
+        assert_eq!(failure.outcome, Outcome::Refused, "{failure}");
         keeper.wait();
     });
 }

@@ -4,6 +4,7 @@ mod common;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use common::keeper::{Running, identity, spec};
 use common::lane::{Toward, Way};
@@ -12,6 +13,7 @@ use roam_api::error::{Failure, Outcome};
 use roam_api::keeper::{Answer, Identity, LaneSecret, Reply, Request};
 use roam_api::session::{MachineKey, MoveStage, SessionState};
 use roam_keeper::journal::{Entry, Journal};
+use roam_keeper::pod::handle::Pod;
 use roam_keeper::wire;
 
 /// Counts what it hears, and holds a lock on a file that both machines see.
@@ -126,7 +128,7 @@ fn a_target_killed_before_the_commit_undoes_the_move() {
             // A new keeper there finds nothing that it could take over.
             let there = machines[1].keeper();
             assert!(adopt(&there).is_err());
-            there.kill();
+            there.wait();
         }
         here.ask(&Request::Stop).unwrap();
         here.wait();
@@ -384,8 +386,14 @@ fn keepers_killed_past_the_commit_settle_it() {
             let there = if kill_target {
                 there.kill();
                 let there = machines[1].keeper();
-                assert_eq!(adopt(&there).is_ok(), toward == Toward::Source);
-                there
+                if toward == Toward::Source {
+                    assert_eq!(adopt(&there), Ok(SessionState::Running));
+                    there
+                } else {
+                    assert!(adopt(&there).is_err());
+                    there.wait();
+                    machines[1].keeper()
+                }
             } else {
                 there
             };
@@ -479,6 +487,81 @@ fn a_committed_copy_is_its_target_s() {
                 keeper.ask(&Request::Stop).unwrap();
                 keeper.wait();
             }
+        }
+    });
+}
+
+/// Ends every program of a machine's pod; roam-init stays.
+fn empty(machine: &Machine) {
+    let pod = Pod::find(&machine.session).unwrap().unwrap();
+    let kill = roam_api::init::Request::Signal { pid: None, signal: nix::libc::SIGKILL };
+    pod.client().ok(&kill, &[]).unwrap();
+    let limit = Instant::now() + Duration::from_secs(30);
+    while !pod.client().state().unwrap().empty {
+        assert!(Instant::now() < limit, "its programs don't end");
+        std::thread::yield_now();
+    }
+}
+
+/// The target runs the session, and the source's keeper is killed while it ends its copy: between the last program and
+/// roam-init, or right after both. The session has moved, and nobody says that it has ended: unless the target has
+/// nothing of it.
+#[test]
+fn a_copy_that_ended_past_the_commit_is_not_the_session_s_end() {
+    as_ordinary_user("a_copy_that_ended_past_the_commit_is_not_the_session_s_end", || {
+        for (lost_there, pod_left) in [(false, true), (true, true), (false, false)] {
+            eprintln!("lost by the target: {lost_there}, roam-init left: {pod_left}");
+            let folders = Folders::new();
+            let machines = Arc::new(Machine::pair(&folders));
+            let here = start(&machines[0], &folders);
+            let mut there = machines[1].keeper();
+            receive(&there, 2, 1);
+            let way = Way::to(machines[1].session.join("keeper.sock"));
+            let journal = machines.clone();
+            let toward = if lost_there { Toward::Target } else { Toward::Source };
+            way.cut_if(toward, Box::new(move || says_gone(&journal[0])));
+            assert_eq!(here.ask(&send(&way, 1)).unwrap_err().outcome, Outcome::Unconfirmed);
+            here.kill();
+            if lost_there {
+                there.kill();
+                there = machines[1].keeper();
+            }
+            if pod_left {
+                empty(&machines[0]);
+            } else {
+                Pod::find(&machines[0].session).unwrap().unwrap().end().unwrap();
+            }
+            let here = machines[0].keeper();
+            let watch = here.send(&Request::Watch);
+            let adopted = adopt(&here);
+            if pod_left {
+                let committed = SessionState::Sending { to: "there".into(), stage: MoveStage::Commit };
+                assert_eq!(adopted, Ok(committed));
+                let mut wait = here.send(&Request::Wait);
+                way.mend();
+                receive(&there, 2, 2);
+                let result = here.ask(&send(&way, 2));
+                if lost_there {
+                    assert!(result.unwrap_err().sentence.contains("has ended"));
+                    assert_eq!(until_end(&mut wait), Some(Ok(Answer::Ended { status: 137 })));
+                    here.ask(&Request::Stop).unwrap();
+                    there.kill();
+                    here.wait();
+                    continue;
+                }
+                assert!(matches!(result, Ok(Answer::Moved(_))), "{result:?}");
+                assert_eq!(until_end(&mut wait), None, "it has not ended");
+            } else {
+                let failure = adopted.unwrap_err();
+                assert!(failure.sentence.contains("went to there"), "{failure}");
+                assert!(says_gone(&machines[0]));
+                // Also while somebody listens to it.
+                assert!(wire::receive::<Reply>(&watch).is_err());
+            }
+            here.wait();
+            tell(&there, &folders, "there", "1 there\n");
+            there.ask(&Request::Stop).unwrap();
+            there.wait();
         }
     });
 }

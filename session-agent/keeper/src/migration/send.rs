@@ -345,7 +345,14 @@ impl Move {
                         drop(orders.take());
                         let _ = engine.await;
                         *self.keeper.unsettled.lock().unwrap_or_else(PoisonError::into_inner) = None;
-                        self.keeper.set_state(SessionState::Running);
+                        let ended = *self.live.ended.borrow();
+                        let failure = if let Some(status) = ended {
+                            self.keeper.end(&self.live, status).await;
+                            Failure::refused(format!("{} has ended (status {status}).", self.live.spec.name))
+                        } else {
+                            self.keeper.set_state(SessionState::Running);
+                            failure
+                        };
                         self.reply(Err(failure));
                         return;
                     }
