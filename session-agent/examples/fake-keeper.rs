@@ -6,10 +6,11 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 use roam_api::agent::Input;
-use roam_api::error::Failure;
+use roam_api::error::{Failure, Outcome};
 use roam_api::keeper::{Answer, Identity, LaneSecret, Reply, Request};
 use roam_api::session::{
     MoveProgress, MoveReport, MoveStage, ParkReport, SessionInfo, SessionSpec, SessionState, ShownOn,
@@ -24,6 +25,8 @@ struct Fake {
     dir: PathBuf,
     info: watch::Sender<Option<SessionInfo>>,
     secret: Mutex<Option<LaneSecret>>,
+    /// Only questions are answered: with "nothing".
+    asked: std::sync::atomic::AtomicBool,
     cancel: tokio::sync::Notify,
     detach: tokio::sync::broadcast::Sender<Option<String>>,
 }
@@ -51,6 +54,7 @@ fn main() {
             dir,
             info: watch::Sender::new(None),
             secret: Mutex::default(),
+            asked: false.into(),
             cancel: tokio::sync::Notify::new(),
             detach: tokio::sync::broadcast::Sender::new(4),
         });
@@ -203,8 +207,9 @@ async fn answer(
             (Ok(Answer::Resumed(WakeReport { pod_ms: 1.0, restored_ms: 1.0 })), false)
         }
         Request::Receive { identity, from, lane, .. } => {
-            *fake.secret.lock().unwrap() = Some(lane);
-            start_init(fake);
+            if fake.secret.lock().unwrap().replace(lane).is_none() {
+                start_init(fake);
+            }
             set(info(&identity, "arriving", String::new(), SessionState::Receiving { from }, false));
             (Ok(Answer::Listening), false)
         }
@@ -214,6 +219,12 @@ async fn answer(
             (Ok(Answer::Ok), false)
         }
         Request::Send { to, addresses, lane, .. } => send(fake, to, addresses, lane, stream).await,
+        Request::Questions { lane, .. } => {
+            *fake.secret.lock().unwrap() = Some(lane);
+            fake.asked.store(true, Ordering::SeqCst);
+            (Ok(Answer::Listening), false)
+        }
+        Request::Withdraw if fake.asked.load(Ordering::SeqCst) => (Ok(Answer::Ok), true),
         Request::CancelSend => {
             fake.cancel.notify_one();
             (Ok(Answer::Ok), false)
@@ -272,7 +283,8 @@ async fn watch(fake: &Fake, stream: &mut UnixStream) {
 }
 
 /// A session called `slow` waits in pre-copy until it is cancelled or nobody waits for it any more; one called `late`
-/// moves and says nothing of it before nobody waits for it any more; any other moves at once.
+/// moves and says nothing of it before nobody waits for it any more; one called `unheard` commits, and nobody confirms
+/// that; any other moves at once.
 async fn send(
     fake: &Arc<Fake>,
     to: String,
@@ -281,6 +293,9 @@ async fn send(
     stream: &mut UnixStream,
 ) -> (Result<Answer, Failure>, bool) {
     let running = fake.info.borrow().clone().unwrap();
+    if running.name == "unheard" {
+        return (Err(unheard(fake, running, to, &addresses, &secret).await), false);
+    }
     let at = |stage| {
         let state = SessionState::Sending { to: to.clone(), stage };
         fake.info.send_replace(Some(SessionInfo { state, ..running.clone() }));
@@ -324,12 +339,42 @@ async fn send(
     (Ok(Answer::Moved(report)), true)
 }
 
+/// Commits, then asks the target again and again.
+async fn unheard(
+    fake: &Fake,
+    info: SessionInfo,
+    to: String,
+    addresses: &[String],
+    secret: &LaneSecret,
+) -> Failure {
+    let open = Failure::new(Outcome::Unconfirmed, "Nobody confirmed it.");
+    if info.state == SessionState::Running {
+        let state = SessionState::Sending { to, stage: MoveStage::Commit };
+        fake.info.send_replace(Some(SessionInfo { state, ..info }));
+        return open;
+    }
+    let Ok(mut lane) = lane::connect(addresses, secret).await else { return open };
+    frames::write(&mut lane, &info).await.unwrap();
+    match frames::expect::<String>(&mut lane).await.as_deref() {
+        Ok("nothing") => {
+            fake.info.send_replace(Some(SessionInfo { state: SessionState::Running, ..info }));
+            Failure::undone("The target has nothing of it.")
+        }
+        _ => open,
+    }
+}
+
 async fn receive(fake: Arc<Fake>, descriptor: OwnedFd, secret: LaneSecret) {
     let stream = std::net::TcpStream::from(descriptor);
     stream.set_nonblocking(true).unwrap();
     let stream = tokio::net::TcpStream::from_std(stream).unwrap();
     let mut lane = lane::accept(stream, &secret).await.unwrap();
     let came: SessionInfo = frames::expect(&mut lane).await.unwrap();
+    if came.name == "unheard" {
+        let word = if fake.asked.load(Ordering::SeqCst) { "nothing" } else { "prepared" };
+        frames::write(&mut lane, &word).await.unwrap();
+        return;
+    }
     let mut info = fake.info.borrow().clone().unwrap();
     info.name = came.name;
     info.command = came.command;

@@ -292,6 +292,33 @@ fn a_send_whose_keeper_dies_says_where_the_session_is() {
     assert_eq!(desk.ok(&["exec", "slow", "echo", "alive"]), "alive");
 }
 
+/// A move is committed and not confirmed. Whatever its target says but what it has of the session: that stays so. And
+/// what it has it says also to a machine that may not send it anything any more.
+#[test]
+fn a_committed_move_is_open_until_its_target_says_what_it_has() {
+    let (desk, laptop) = (Machine::on("desk"), Machine::on("laptop"));
+    pair(&desk, &laptop);
+    desk.ok(&["run", "--no-screen", "--name", "unheard", "sleep", "100"]);
+    desk.fails(6, &["send", "unheard", "laptop"]);
+    assert_eq!(laptop.folders().len(), 1, "nothing was withdrawn");
+    laptop.ok(&["allow", "desk", "send=never"]);
+    for pid in ["keeper.pid", "init.pid"] {
+        common::kill_by_file(&laptop.folders()[0].join(pid));
+    }
+    laptop.until_empty();
+    // It knows nothing of such a session any more, and takes none.
+    let told = desk.fails(6, &["send", "unheard", "laptop"]);
+    assert!(told.contains("send=never") && told.contains("not confirmed yet"), "{told}");
+    assert!(desk.until("listed", |_| true).sessions.iter().all(|s| s.state != SessionState::Running));
+    assert!(laptop.folders().is_empty());
+    // It knows that one was let in once: what is left of that, its keeper says.
+    let known = std::fs::read_dir(laptop.path("state/roam/sessions")).unwrap().next().unwrap().unwrap();
+    std::fs::write(known.path().join("journal"), "x").unwrap();
+    let runs = |s: &Snapshot| s.sessions.iter().any(|s| s.state == SessionState::Running);
+    desk.until("taken back", runs);
+    laptop.until_empty();
+}
+
 /// Waits for the viewer of this number at a machine, and checks what it was told.
 fn shows(machine: &Machine, number: usize, want: &str) {
     let told = machine.until_lines("viewer", number);

@@ -2,7 +2,7 @@
 //!
 //! The agent starts `roam-keeper --dir RUNTIME/sessions/ID --state STATE/sessions/ID`, detached, and
 //! then connects to `keeper.sock` in the first folder. A keeper begins empty; its first request is
-//! one of [`Request::Start`], [`Request::Receive`], [`Request::Resume`] or [`Request::Adopt`].
+//! one of [`Request::Start`], [`Request::Receive`], [`Request::Questions`], [`Request::Resume`] or [`Request::Adopt`].
 //! One request per connection as in [`crate::agent`]; [`Request::Watch`] stays open. A connection
 //! that is closed before the answer cancels the request where that is still possible.
 
@@ -117,6 +117,16 @@ pub enum Request {
     },
     /// Nothing comes: give up what is arriving, and end if there is nothing. A session that runs is not touched.
     Withdraw,
+    /// Get ready for the questions of a source about a move that it has committed, and for nothing else: no session
+    /// comes of it. Answered by [`Answer::Listening`].
+    Questions {
+        /// Who it would be.
+        identity: Identity,
+        /// The source machine's name.
+        from: String,
+        /// How the source's keeper proves itself.
+        lane: LaneSecret,
+    },
 }
 
 /// One-time secrets of a lane between two keepers, made by the target's agent.

@@ -164,6 +164,7 @@ async fn answer(keeper: &Arc<Keeper>, mut stream: UnixStream) -> Result<(), fram
         Request::Receive { identity, from, lane, most_memory } => {
             keeper.receive(identity, from, lane, most_memory)
         }
+        Request::Questions { identity, from, lane } => keeper.answer(identity, from, lane),
         Request::Lane { token } => keeper.lane(token, descriptors),
         Request::Send { to, to_key: key, addresses, lane, cold } => {
             send(keeper, &mut stream, Target { name: to, key, addresses, secret: lane }, cold).await

@@ -257,7 +257,8 @@ fn start(agent: &Arc<Agent>, id: SessionId, to: MachineKey, cold: bool) -> Resul
         };
     }
     // Names change hands: which machine it went to, its keeper knows.
-    if let SessionState::Sending { to: went, stage: MoveStage::Commit | MoveStage::Activate } = &info.state
+    if let SessionState::Sending { to: went, .. } = &info.state
+        && is_committed(&info)
         && core.machines.resolve_peer(went).is_ok_and(|key| key != to)
     {
         return Err(Failure::refused(format!(
@@ -301,9 +302,12 @@ async fn carry_out(
     cancel: &tokio::sync::Notify,
 ) -> Result<MoveReport, Failure> {
     let id = info.id;
+    let committed = is_committed(info);
     let request = tokio::select! {
         offered = offer(agent, info, to, cold) => match offered {
             Ok(request) => request,
+            // The target may run it, or have all of it: it is asked again, and told nothing else.
+            Err(failure) if committed => return Err(open(info, failure)),
             Err(failure) => {
                 if failure.outcome == Outcome::FailedAndUndone {
                     // It may have begun to wait for the session.
@@ -313,6 +317,9 @@ async fn carry_out(
             }
         },
         () = cancel.notified() => {
+            if committed {
+                return Err(open(info, Failure::undone("The move can't be cancelled any more.")));
+            }
             withdraw(agent, to, id);
             return Err(cancelled(info));
         }
@@ -353,19 +360,13 @@ async fn offer(
     let offer = Offer { info: info.clone(), show: shown_here.map(|shown| shown.view_only) };
     // A person over there may have to be asked first.
     let limit = offers::PERSON_TIME + network::ANSWER_TIME;
-    let committed =
-        matches!(info.state, SessionState::Sending { stage: MoveStage::Commit | MoveStage::Activate, .. });
     let silent = |failure: Failure, undone: bool| match failure.outcome {
-        Outcome::Unreachable if committed => Failure::new(
-            Outcome::Unconfirmed,
-            format!("{} {} was moved there, which is not confirmed yet.", failure.sentence, info.name),
-        )
-        .next("It is asked until it answers; nothing is lost meanwhile."),
+        _ if is_committed(info) => failure,
         Outcome::Unreachable if undone => {
             Failure::undone(format!("{} {} still runs on {}.", failure.sentence, info.name, agent.name))
                 .next("Try again when that machine is back.")
         }
-        Outcome::FailedAndUndone if !committed => Failure::undone(format!(
+        Outcome::FailedAndUndone => Failure::undone(format!(
             "{} could not get ready: {} {} still runs on {}.",
             agent.core().machines.name(&to),
             failure.sentence,
@@ -453,6 +454,20 @@ async fn ask_keeper(
 
 fn cancelled(info: &SessionInfo) -> Failure {
     Failure::undone(format!("The move was cancelled. {} still runs where it was.", info.name))
+}
+
+/// Whether the session belongs to the target of its move by now, or may.
+pub fn is_committed(info: &SessionInfo) -> bool {
+    matches!(info.state, SessionState::Sending { stage: MoveStage::Commit | MoveStage::Activate, .. })
+}
+
+/// The target of a committed move could not even be asked, for this reason.
+fn open(info: &SessionInfo, why: Failure) -> Failure {
+    let sentence = format!("{} {} was moved there, which is not confirmed yet.", why.sentence, info.name);
+    let open = Failure::new(Outcome::Unconfirmed, sentence);
+    open.next(
+        why.next_step.unwrap_or_else(|| "It is asked until it answers; nothing is lost meanwhile.".into()),
+    )
 }
 
 /// Tells the target that nothing comes, in the background.

@@ -57,18 +57,23 @@ pub async fn take(agent: &Arc<Agent>, from: MachineKey, offer: Offer) -> Result<
     };
     let by_this_move = here.as_ref().is_some_and(|(here, _)| *here == generation);
     if by_this_move && keeper::alive(&runtime.join("keeper.sock")).await == keeper::Alive::Yes {
-        return again(agent, from, &offer, generation).await;
+        return again(agent, from, &offer, generation, false).await;
     }
+    // It has committed this very move, and asks what came of it. That is answered whatever it is allowed by now, or it
+    // would keep its copy for ever; but nothing is let in by it.
+    let mut asks = moves::is_committed(&offer.info);
+    let journal = agent.paths.session_state(&id).join("journal").exists();
     let asked = match known {
         Some((Some(Place::Here), _)) => {
-            judge(agent, from, &offer).await?;
+            if !asks {
+                judge(agent, from, &offer).await?;
+            }
             return Err(Failure::refused(format!("{} is on {} already.", offer.info.name, agent.name)));
         }
         // Nothing new can come of it. But it may have come by this very move and have left or ended since, and the
         // source never heard of it: a keeper knows that from the session's journal, and refuses anything else.
-        Some((_, newer))
-            if newer >= generation && agent.paths.session_state(&id).join("journal").exists() =>
-        {
+        Some((_, newer)) if newer >= generation && journal => {
+            asks = true;
             Asked::Elsewhere
         }
         Some((_, newer)) if newer >= generation => {
@@ -77,13 +82,15 @@ pub async fn take(agent: &Arc<Agent>, from: MachineKey, offer: Offer) -> Result<
                 agent.name, offer.info.name
             )));
         }
+        // Without a journal nothing of it was ever let in here.
+        _ if asks && journal => Asked::Elsewhere,
         _ => judge(agent, from, &offer).await?,
     };
     // What is left of an earlier stay ends in a moment.
     watch::until_gone(agent, &id, Duration::from_secs(10)).await;
     if keeper::alive(&runtime.join("keeper.sock")).await == keeper::Alive::Yes {
         // A keeper that waits for a session says nothing of it.
-        let failure = match again(agent, from, &offer, generation).await {
+        let failure = match again(agent, from, &offer, generation, asks).await {
             Ok(reply) => return Ok(reply),
             Err(failure) => failure,
         };
@@ -103,7 +110,7 @@ pub async fn take(agent: &Arc<Agent>, from: MachineKey, offer: Offer) -> Result<
     }
     watch::remove_folder(&runtime);
 
-    let (request, secret) = receive(agent, from, &offer, generation);
+    let (request, secret) = receive(agent, from, &offer, generation, asks);
     // Before the keeper listens: the folder is made by the request that starts it.
     requests::first_request(agent, &runtime, &agent.paths.session_state(&id), &request).await.map_err(
         |failure| Failure {
@@ -137,7 +144,13 @@ fn lead(
 }
 
 /// What a keeper is told to get ready for, and the secret of the lane.
-fn receive(agent: &Agent, from: MachineKey, offer: &Offer, generation: u64) -> (KeeperRequest, LaneSecret) {
+fn receive(
+    agent: &Agent,
+    from: MachineKey,
+    offer: &Offer,
+    generation: u64,
+    asks: bool,
+) -> (KeeperRequest, LaneSecret) {
     let id = offer.info.id;
     let (from_name, home, most_memory) = {
         let core = agent.core();
@@ -146,7 +159,13 @@ fn receive(agent: &Agent, from: MachineKey, offer: &Offer, generation: u64) -> (
     };
     let secret = lane::new_secret();
     let identity = requests::identity(agent, id, generation, home);
-    (KeeperRequest::Receive { identity, from: from_name, lane: secret.clone(), most_memory }, secret)
+    let (from, lane) = (from_name, secret.clone());
+    let request = if asks {
+        KeeperRequest::Questions { identity, from, lane }
+    } else {
+        KeeperRequest::Receive { identity, from, lane, most_memory }
+    };
+    (request, secret)
 }
 
 /// A keeper of this session is here: the source is to speak with it over a new lane.
@@ -155,6 +174,7 @@ async fn again(
     from: MachineKey,
     offer: &Offer,
     generation: u64,
+    asks: bool,
 ) -> Result<Reply, Failure> {
     let id = offer.info.id;
     let first = agent.core().offered.get(&id).copied();
@@ -165,7 +185,7 @@ async fn again(
         )));
     }
     let runtime = agent.paths.session_runtime(&id);
-    let (request, secret) = receive(agent, from, offer, generation);
+    let (request, secret) = receive(agent, from, offer, generation, asks);
     keeper::Keeper::connect_now(&runtime).await?.ask(&request).await.map_err(|_| {
         Failure::refused(format!("An earlier copy of {} has not ended here yet.", offer.info.name))
             .next("Try again in a moment.")

@@ -45,6 +45,8 @@ pub struct Gate {
     /// For whom, and from where.
     identity: Identity,
     from: String,
+    /// No session may come in by it.
+    asks: bool,
     lanes: mpsc::Sender<TargetLane>,
 }
 
@@ -163,6 +165,32 @@ impl Keeper {
         secret: LaneSecret,
         most_memory: Option<u64>,
     ) -> Result<Answer, Failure> {
+        self.open_gate(identity, from, secret, most_memory, State::Waiting)
+    }
+
+    /// Gets ready for the questions of a source, and for nothing else: that needs nobody's leave.
+    ///
+    /// # Errors
+    /// If this keeper has another session.
+    pub fn answer(
+        self: &Arc<Self>,
+        identity: Identity,
+        from: String,
+        secret: LaneSecret,
+    ) -> Result<Answer, Failure> {
+        self.open_gate(identity, from, secret, None, State::Asked)
+    }
+
+    /// `state` is the one of a keeper that has, and had, nothing of the session.
+    fn open_gate(
+        self: &Arc<Self>,
+        identity: Identity,
+        from: String,
+        secret: LaneSecret,
+        most_memory: Option<u64>,
+        state: State,
+    ) -> Result<Answer, Failure> {
+        let asks = state == State::Asked;
         let mut gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(open) = &mut *gate
             && !open.lanes.is_closed()
@@ -173,8 +201,11 @@ impl Keeper {
                 Phase::Away { state, .. } => matches!(state, SessionState::Receiving { .. }),
             };
             let same = (open.identity.id, open.identity.generation) == (identity.id, identity.generation);
-            if !here || !same || open.from != from {
-                let void = open.identity.id == identity.id && open.identity.generation < identity.generation;
+            // What comes now was not let in then.
+            let comes = open.asks && !asks;
+            if !here || !same || comes || open.from != from {
+                let void = open.identity.id == identity.id
+                    && (comes || open.identity.generation < identity.generation);
                 if open.from == from && void {
                     // Its source offers what came of that since: it has given up that move, and could not say so.
                     self.cancel.send_replace(true);
@@ -202,12 +233,12 @@ impl Keeper {
         // It has been here and left or ended; its source has not heard that it came.
         let stayed = self.stayed(identity.generation);
         let (lanes, incoming) = mpsc::channel(2);
-        *gate = Some(Gate { secret, identity: identity.clone(), from: from.clone(), lanes });
+        *gate = Some(Gate { secret, identity: identity.clone(), from: from.clone(), asks, lanes });
         drop(gate);
         self.cancel.send_replace(false);
         let arrival = Arrival {
             keeper: self.clone(),
-            state: if turn.is_some() && stayed.is_none() { State::Waiting } else { State::Activated },
+            state: if turn.is_some() && stayed.is_none() { state } else { State::Activated },
             identity,
             from,
             most_memory,
@@ -297,7 +328,7 @@ impl Arrival {
                     None => { reports = None; Input::EngineFailed(Failure::undone("The engine failed.")) }
                 },
                 _ = cancel.wait_for(|cancel| *cancel), if gives_up => {
-                    if self.state != State::Nothing && !past {
+                    if !matches!(self.state, State::Nothing | State::Asked) && !past {
                         self.discard(&Failure::undone("It was stopped."));
                     }
                     self.keeper.quit.send_replace(true);
@@ -306,7 +337,7 @@ impl Arrival {
                 _ = quit.wait_for(|quit| *quit) => return,
                 () = tokio::time::sleep(until), if self.deadline.is_some() => Input::Timeout,
                 // Nobody comes any more: whoever asks later finds another keeper, which has as little.
-                () = tokio::time::sleep(LINGER), if lane.is_none() && self.waits_for_nothing() => {
+                () = tokio::time::sleep(LINGER), if lane.is_none() && (past || self.waits_for_nothing()) => {
                     self.keeper.quit.send_replace(true);
                     return;
                 }
@@ -346,7 +377,7 @@ impl Arrival {
     }
 
     fn waits_for_nothing(&self) -> bool {
-        matches!(self.state, State::Waiting | State::Nothing)
+        matches!(self.state, State::Waiting | State::Nothing | State::Asked)
     }
 
     async fn give(&self, work: Work) {

@@ -32,6 +32,8 @@ pub enum State {
     Activated,
     /// Nothing is here, and nothing will be.
     Nothing,
+    /// The same, and nothing may come in either: a source that has committed a move asks about it.
+    Asked,
 }
 
 /// What happens to the target.
@@ -91,9 +93,12 @@ impl State {
         match self {
             Self::Prepared | Self::Activating => Standing::Prepared,
             Self::Activated => Standing::Activated,
-            Self::Waiting | Self::Reserving | Self::Receiving | Self::Building | Self::Nothing => {
-                Standing::Nothing
-            }
+            Self::Waiting
+            | Self::Reserving
+            | Self::Receiving
+            | Self::Building
+            | Self::Nothing
+            | Self::Asked => Standing::Nothing,
         }
     }
 
@@ -165,6 +170,11 @@ impl State {
             }
             (state @ (Self::Prepared | Self::Activating | Self::Activated), _) => (state, vec![]),
 
+            (Self::Asked, I::Message(M::Offer(offer))) => {
+                let refused = Failure::refused(format!("{} was asked about, not offered.", offer.name));
+                (Self::Asked, vec![E::Send(ToSource::Refused(refused))])
+            }
+            (Self::Asked, _) => (Self::Asked, vec![]),
             (Self::Nothing, _) => (Self::Nothing, vec![]),
 
             // Before it everything else gives the copy up.
@@ -234,7 +244,7 @@ mod tests {
         list
     }
 
-    fn states() -> [State; 8] {
+    fn states() -> [State; 9] {
         [
             State::Waiting,
             State::Reserving,
@@ -244,6 +254,7 @@ mod tests {
             State::Activating,
             State::Activated,
             State::Nothing,
+            State::Asked,
         ]
     }
 
@@ -322,10 +333,27 @@ mod tests {
     fn a_new_offer_takes_the_place_of_an_old_one() {
         for state in states() {
             let (next, effects) = state.clone().step(Input::Message(ToTarget::Offer(offer())), Some(4));
-            let runs = matches!(state, State::Activating | State::Activated);
-            assert_eq!(next == State::Reserving, !runs, "{state:?}");
-            let had = !matches!(state, State::Waiting | State::Nothing) && !runs;
+            let keeps = matches!(state, State::Activating | State::Activated | State::Asked);
+            assert_eq!(next == State::Reserving, !keeps, "{state:?}");
+            let had = !matches!(state, State::Waiting | State::Nothing) && !keeps;
             assert_eq!(matches!(effects.first(), Some(Effect::Discard(_))), had, "{state:?}");
+        }
+    }
+
+    /// Whoever only asks can't bring anything in, nor end anything.
+    #[test]
+    fn a_question_lets_nothing_in() {
+        for input in inputs() {
+            let (next, effects) = State::Asked.step(input.clone(), None);
+            assert_eq!(next, State::Asked);
+            let said = |e: &Effect| {
+                let nothing = ToSource::Status(Standing::Nothing);
+                matches!(e, Effect::Send(ToSource::Pong | ToSource::Refused(_)))
+                    || *e == Effect::Send(nothing)
+            };
+            assert!(effects.iter().all(said), "{input:?} {effects:?}");
+            let asked = matches!(input, Input::Message(ToTarget::Query { .. }));
+            assert_eq!(effects == [Effect::Send(ToSource::Status(Standing::Nothing))], asked, "{input:?}");
         }
     }
 

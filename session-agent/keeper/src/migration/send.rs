@@ -229,11 +229,12 @@ impl Keeper {
             locks_given: !unsettled.locks.is_empty(),
             locks: unsettled.locks,
         };
+        let open = unconfirmed(&run.target.name);
         tokio::spawn(async move {
             let _turn = turn;
             run.run(State::Reconnecting, lane, None, progress).await;
         });
-        answered.await.unwrap_or_else(|_| Err(Failure::undone("The move ended unexpectedly.")))
+        answered.await.unwrap_or(Err(open))
     }
 }
 
