@@ -13,7 +13,7 @@ use roam_api::session::{MachineKey, MoveProgress, MoveReport, MoveStage, Round, 
 use roam_checkpoint::{LockPlace, Outlook, check, tracking_supported};
 use tokio::sync::{OwnedMutexGuard, mpsc, oneshot};
 
-use super::lane::Lane;
+use super::lane::{Lane, NotSaid, STUCK};
 use super::orders::{self, Order, Report};
 use super::sender::{Effect, Input, Rules, State};
 use crate::carry::{about, engine_failed, refused, wait_for_commands};
@@ -294,14 +294,23 @@ impl Move {
                     Effect::Send(message) => {
                         let ping = matches!(message, ToTarget::Offer(_)).then_some(ToTarget::Ping);
                         if let Some(lane) = &lane {
-                            // The queue is short and the lane's time-outs bound the wait.
                             for message in std::iter::once(message).chain(ping) {
                                 if matches!(message, ToTarget::Ping) {
                                     self.pinged = Some(Instant::now());
                                 }
-                                if lane.say.send(message).await.is_err() {
-                                    inputs.push(Input::LaneLost);
+                                let given_up = async {
+                                    if !state_can_cancel(&state)
+                                        || cancel.wait_for(|cancel| *cancel).await.is_err()
+                                    {
+                                        std::future::pending().await
+                                    }
+                                };
+                                match lane.put(message, STUCK, given_up).await {
+                                    Ok(()) => continue,
+                                    Err(NotSaid::Lost) => inputs.push(Input::LaneLost),
+                                    Err(NotSaid::GivenUp) => inputs.push(Input::Cancel),
                                 }
+                                break;
                             }
                         }
                     }
