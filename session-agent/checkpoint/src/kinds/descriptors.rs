@@ -111,6 +111,19 @@ pub struct Entry {
     pub file: FileId,
 }
 
+impl Descriptors {
+    /// A reason and a remedy with the process that has an open file, and its number there.
+    #[must_use]
+    pub fn refusal(&self, id: FileId, why: (String, String)) -> Refusal {
+        let holder = self.tables.iter().find_map(|t| {
+            let entry = t.entries.iter().find(|e| e.file == id)?;
+            Some((t.name.as_str(), t.pid, entry.number))
+        });
+        let (name, pid, number) = holder.unwrap_or(("?", 0, -1));
+        regular::refusal(name, pid, number, why)
+    }
+}
+
 /// Says what of these processes' descriptors can't be carried, and what a target must have for the others. They run
 /// meanwhile.
 ///
@@ -247,12 +260,7 @@ pub fn verify(image: &Descriptors, pod: &dyn Pod, wakes: bool) -> Result<(), Err
             _ => None,
         };
         if let Some(why) = why {
-            let holder = image.tables.iter().find_map(|t| {
-                let entry = t.entries.iter().find(|e| e.file.0 as usize == id)?;
-                Some((t.name.as_str(), t.pid, entry.number))
-            });
-            let (name, pid, number) = holder.unwrap_or(("?", 0, -1));
-            refusals.push(regular::refusal(name, pid, number, why));
+            refusals.push(image.refusal(FileId(id as u32), why));
         }
     }
     if refusals.is_empty() { Ok(()) } else { Err(Error::Refused(refusals)) }

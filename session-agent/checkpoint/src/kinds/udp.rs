@@ -20,7 +20,7 @@ use super::inet_options;
 use super::open_file::{FileId, Kind, Look, OpenFileKind, Stop};
 use super::socket_options::{self, Filter, SocketOption};
 use super::tcp_build::connect_to_name_of;
-use super::udp_queue::Queue;
+use super::udp_queue::{self, Queue};
 use super::unix::SO_PEEK_OFF;
 use crate::error::{Error, TRY_AGAIN};
 
@@ -70,8 +70,9 @@ impl OpenFileKind for State {
         inet::is_a(look, libc::SOCK_DGRAM, libc::IPPROTO_UDP)
     }
 
-    fn check(look: &Look, _known: &Known<'_>) -> Result<(), Stop> {
+    fn check(look: &Look, known: &Known<'_>) -> Result<(), Stop> {
         inet::own_address(look)?;
+        udp_queue::want_room(look, known);
         socket_options::filter(look)?;
         // Without the cork, what it sends is on its way for a moment only.
         if socket::option(look.file.as_fd(), libc::IPPROTO_UDP, libc::UDP_CORK).is_ok_and(|cork| cork != 0) {
@@ -147,7 +148,7 @@ impl OpenFileKind for State {
         };
         // Of several that share an address, the one that is bound to the device is preferred.
         bind_to(slot, LOOP, at)?;
-        let mut queue = Queue::of(slot, at)?;
+        let mut queue = Queue::of(id, at)?;
         for datagram in &self.queue {
             let asked = datagram.to.filter(|to| !to.0.ip().is_multicast()).unwrap_or(own);
             let mut to = match asked.0.ip().is_unspecified() {

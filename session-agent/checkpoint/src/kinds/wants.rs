@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::folders;
 use super::paths;
 use super::regular::{self, Expected};
+use super::udp_queue;
 use crate::content::Content;
 
 /// Something of the target's own that a process needs.
@@ -41,9 +42,11 @@ pub enum Is {
     OpenFolder,
     /// A file.
     File(Expected),
+    /// Room in the queue of a UDP socket, in bytes of memory; it has no path.
+    Room(u32),
 }
 
-/// All that a session wants, each path once.
+/// All that a session wants, each path once, and room for each socket.
 #[derive(Debug, Default)]
 pub struct Wants {
     list: Vec<Want>,
@@ -61,7 +64,8 @@ impl Wants {
     /// Adds one, unless its path is known or there are too many.
     pub fn add(&mut self, want: Want) {
         let length = want.process.len() + want.what.len() + want.path.len() + 128;
-        if self.bytes + length <= MOST && self.seen.insert(want.path.clone()) {
+        let is_new = |seen: &mut HashSet<_>| want.is_room() || seen.insert(want.path.clone());
+        if self.bytes + length <= MOST && is_new(&mut self.seen) {
             self.bytes += length;
             self.list.push(want);
         }
@@ -85,6 +89,7 @@ impl Want {
                 self.by_size(root, content).or_else(|| regular::lacks(root, &self.path, &Expected::Anything))
             }
             Is::File(expected) => regular::lacks(root, &self.path, &expected),
+            Is::Room(taken) => udp_queue::lacks_room(taken),
         }?;
         let Self { process, pid, what, .. } = self.clone();
         Some(Refusal { process, pid, what, reason, remedy })
@@ -112,6 +117,12 @@ impl Want {
             other => other,
         };
         Self { is, ..self }
+    }
+
+    /// Whether it is about room, and not about the target's files.
+    #[must_use]
+    pub fn is_room(&self) -> bool {
+        matches!(self.is, Is::Room(_))
     }
 
     /// Whether its path is one that a program can have: from the root on, and nowhere back.
@@ -142,6 +153,20 @@ mod tests {
         let plain = |path| want(path, Is::Folder).is_plain();
         assert!(plain("/") && plain("/srv/a b/c"));
         assert!(!plain("") && !plain("srv") && !plain("/srv/../dev/zero") && !plain("./x"));
+    }
+
+    #[test]
+    fn room_is_asked_for_each_socket_and_files_once() {
+        let mut wants = Wants::default();
+        for want in [want("", Is::Room(1)), want("", Is::Room(u32::MAX)), want("/a", Is::Folder)] {
+            wants.add(want.clone());
+            wants.add(want);
+        }
+        let list = wants.list();
+        assert_eq!(list.len(), 5);
+        let missing: Vec<_> = list.iter().filter_map(|want| want.missing(Path::new("/"))).collect();
+        assert_eq!(missing[0].what, "descriptor 3");
+        assert!(missing[0].remedy.contains("rmem_max"), "{missing:?}");
     }
 
     #[test]

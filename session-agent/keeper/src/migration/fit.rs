@@ -99,7 +99,7 @@ pub fn check(offer: &Offer, about: &About) -> Result<(), Failure> {
 /// How much is read in order to compare files before the session comes, in bytes.
 const READ: u64 = 512 << 20;
 
-/// Refuses what wants folders and files of this machine that are not here. Those of a pod's own are made with it.
+/// Refuses what wants folders and files of this machine, or room, that are not here. Those of a pod's own are made with it.
 ///
 /// # Errors
 /// The refusal.
@@ -113,10 +113,11 @@ pub fn lacks(wants: &[Want], about: &About, here: &str) -> Result<(), Failure> {
         }
         None => want.clone().by_place(),
     };
+    let is_the_machines =
+        |want: &Want| mounts::is_the_machines(&want.path(), &about.facts.home, &about.facts.runtime_dir);
     let refusals: Vec<Refusal> = wants
         .iter()
-        .filter(|want| want.is_plain())
-        .filter(|want| mounts::is_the_machines(&want.path(), &about.facts.home, &about.facts.runtime_dir))
+        .filter(|want| want.is_room() || want.is_plain() && is_the_machines(want))
         .filter_map(|want| cheap(want).missing(Path::new("/")))
         .collect();
     if refusals.is_empty() {
