@@ -18,7 +18,7 @@ use crate::codec::CodecError;
 /// How the file begins.
 pub const MAGIC: [u8; 8] = *b"ROAMPARK";
 /// The version written; raised whenever anything in a parked session is encoded otherwise.
-pub const VERSION: u16 = 9;
+pub const VERSION: u16 = 10;
 /// Bytes of the header.
 pub const HEADER_LEN: usize = 8 + 2 + 2 + 16;
 /// The longest sealed chunk or tail: a piece is at most 1 MiB, what a session was started with at most 2.

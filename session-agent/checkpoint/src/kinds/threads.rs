@@ -23,6 +23,15 @@ const PR_GET_TID_ADDRESS: i32 = 40;
 const PR_GET_TSC: i32 = 25;
 const PR_SET_TSC: i32 = 26;
 const PR_TSC_SIGSEGV: i32 = 2;
+const PR_GET_SPECULATION_CTRL: i32 = 52;
+const PR_SET_SPECULATION_CTRL: i32 = 53;
+/// PR_SPEC_STORE_BYPASS and PR_SPEC_INDIRECT_BRANCH. Flushing the L1 cache is left out: with hyper-threading the
+/// kernel ends who asks for that.
+const SPECULATION: [i32; 2] = [0, 1];
+/// PR_SPEC_PRCTL: a thread may choose.
+const MAY_CHOOSE: i32 = 1;
+/// PR_SPEC_DISABLE, PR_SPEC_FORCE_DISABLE, PR_SPEC_DISABLE_NOEXEC.
+const SPECULATES_NOT: i32 = 4 | 8 | 16;
 const IOPRIO_WHO_PROCESS: i32 = 1;
 
 /// One thread.
@@ -60,6 +69,8 @@ pub struct ThreadState {
     pub slack: i64,
     /// PR_GET_TSC: whether it may read the time stamp counter.
     pub time_stamps: i32,
+    /// PR_GET_SPECULATION_CTRL: how its processor may guess ahead, of [`SPECULATION`].
+    pub speculation: [i32; 2],
     /// Its capabilities, which only those have that are in a user namespace below the pod's.
     pub capabilities: Option<Capabilities>,
     /// Number of its newest filter in the image; 0 if it installed none.
@@ -73,6 +84,7 @@ pub struct Asked {
     slack: RetOf,
     secure_bits: RetOf,
     time_stamps: Data,
+    speculation: [RetOf; 2],
     clear_child_tid: Data,
     altstack: Data,
     filter: filters::Asked,
@@ -94,10 +106,14 @@ pub fn ask(batch: &mut Batch) -> Asked {
         libc::SYS_prctl,
         &[PR_GET_TSC.into(), time_stamps.into(), 0.into(), 0.into(), 0.into()],
     );
+    let speculation = SPECULATION.map(|which| {
+        let args = [PR_GET_SPECULATION_CTRL.into(), which.into(), 0.into(), 0.into(), 0.into()];
+        batch.may("reading how it may speculate", libc::SYS_prctl, &args)
+    });
     let altstack = batch.room(24);
     batch.must("reading the signal stack", libc::SYS_sigaltstack, &[0.into(), altstack.into()]);
     let filter = filters::ask(batch);
-    Asked { slack, secure_bits, time_stamps, clear_child_tid, altstack, filter }
+    Asked { slack, secure_bits, time_stamps, speculation, clear_child_tid, altstack, filter }
 }
 
 /// Puts together what was asked and what can be read from outside.
@@ -151,6 +167,7 @@ pub fn capture(
             _ => Some(capabilities::of(process.host, tid, done.ret(asked.secure_bits))?),
         },
         time_stamps: done.u32(asked.time_stamps) as i32,
+        speculation: asked.speculation.map(|ret| done.ret(ret) as i32),
         filter: filters::answer(&asked.filter, done).unwrap_or(0),
         dispatch: kept.dispatch,
     })
@@ -187,6 +204,11 @@ pub fn read_timespec(pid: i32, at: u64) -> Option<[i64; 2]> {
 /// If the thread is gone.
 pub fn pending(thread: &FrozenThread, of_process: bool) -> std::io::Result<Vec<Pending>> {
     Ok(thread.tracee.pending_signals(of_process)?.into_iter().map(|s| Pending(s.to_vec())).collect())
+}
+
+/// What to ask for where a thread chose that its processor must not guess ahead. An error is no choice.
+fn speculates_not(state: i32) -> Option<i32> {
+    (state > 0 && state & MAY_CHOOSE != 0).then_some(state & SPECULATES_NOT).filter(|wanted| *wanted != 0)
 }
 
 /// Adds the calls that the new thread runs itself.
@@ -251,6 +273,13 @@ pub fn restore(state: &ThreadState, batch: &mut Batch) -> Option<RetOf> {
             &[PR_SET_TSC.into(), state.time_stamps.into(), 0.into(), 0.into(), 0.into()],
         );
     }
+    for (which, state) in SPECULATION.into_iter().zip(state.speculation) {
+        if let Some(wanted) = speculates_not(state) {
+            // What this processor or kernel does not know it need not be told.
+            let args = [PR_SET_SPECULATION_CTRL.into(), which.into(), wanted.into(), 0.into(), 0.into()];
+            batch.may("setting how it may speculate", libc::SYS_prctl, &args);
+        }
+    }
     if nice != 0 {
         batch.may("setting the nice value", libc::SYS_setpriority, &[0.into(), 0.into(), nice.into()]);
     }
@@ -263,4 +292,18 @@ pub fn restore(state: &ThreadState, batch: &mut Batch) -> Option<RetOf> {
             &[pointer.into(), size.into(), 0.into(), signature.into()],
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_choice_not_to_speculate_is_made_again() {
+        let cases =
+            [(3, None), (5, Some(4)), (9, Some(8)), (17, Some(16)), (0, None), (4, None), (-22, None)];
+        for (state, wanted) in cases {
+            assert_eq!(speculates_not(state), wanted, "{state}");
+        }
+    }
 }
