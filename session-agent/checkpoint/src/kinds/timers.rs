@@ -3,8 +3,12 @@
 //! What remains is kept relative: the process's clocks go on from where they were, so a timer fires when
 //! it would have, plus the time of the freeze.
 //!
+//! Whether a timer of the wall clock was set for a date (TIMER_ABSTIME) the kernel does not show. One that runs out at a
+//! whole second, to a few microseconds, is taken for such, and set for that date: by chance a timer set for a span
+//! of time does so once in a hundred thousand times.
+//!
 //! What is not carried: how often a timer ran out while its signal waited, before the freeze; and that a timer was
-//! set for a date, which the kernel does not show. Refused: a timer on the CPU time of a thread where there are
+//! set for a date within a second (docs/adr/0032). Refused: a timer on the CPU time of a thread where there are
 //! several; at a target before Linux 6.15, an id above [`HIGHEST_ID`].
 
 use roam_api::error::Refusal;
@@ -23,6 +27,10 @@ const SECOND: i64 = 1_000_000_000;
 /// Without [`PR_TIMER_CREATE_RESTORE_IDS`] an id is reached by making a timer for each one below: about half a second
 /// for so many.
 const HIGHEST_ID: i32 = 1_000_000;
+/// A date is believed if it was measured as closely as this, in nanoseconds.
+const NEAR: i64 = 10_000;
+/// So often a timer is looked at for that: a look may be interrupted.
+const LOOKS: usize = 3;
 /// So many ids are passed by in one batch.
 const PASSED: i32 = 1000;
 
@@ -43,6 +51,8 @@ pub struct Timer {
     pub tid: i32,
     /// struct itimerspec: interval, then what remains.
     pub setting: [u8; 32],
+    /// The date that it was set for, in seconds of the wall clock.
+    pub date: Option<i64>,
 }
 
 /// All timers of a process.
@@ -58,17 +68,14 @@ pub struct Timers {
 
 impl Timers {
     /// The flags and the setting that start this timer again. By a steady clock it fires at the moment at which it
-    /// would have; by any other after what was left.
+    /// would have, and for a date then; by any other clock after what was left.
     fn next(&self, timer: &Timer) -> (i32, [u8; 32]) {
-        let words = |bytes: &[u8]| {
-            let word = |at: usize| i64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
-            word(0).saturating_mul(SECOND).saturating_add(word(8))
+        let left = nanoseconds(&timer.setting[16..]);
+        let moment = match (timer.date, STEADY.iter().position(|clock| *clock == timer.clock)) {
+            (Some(date), _) => date.saturating_mul(SECOND).max(1),
+            (None, Some(clock)) if left > 0 => nanoseconds(&self.read_at[clock]).saturating_add(left).max(1),
+            _ => return (0, timer.setting),
         };
-        let left = words(&timer.setting[16..]);
-        let Some(clock) = STEADY.iter().position(|clock| *clock == timer.clock).filter(|_| left > 0) else {
-            return (0, timer.setting);
-        };
-        let moment = words(&self.read_at[clock]).saturating_add(left).max(1);
         let mut setting = timer.setting;
         setting[16..24].copy_from_slice(&(moment / SECOND).to_le_bytes());
         setting[24..].copy_from_slice(&(moment % SECOND).to_le_bytes());
@@ -76,10 +83,26 @@ impl Timers {
     }
 }
 
+/// struct timespec.
+fn nanoseconds(bytes: &[u8]) -> i64 {
+    let word = |at: usize| i64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
+    word(0).saturating_mul(SECOND).saturating_add(word(8))
+}
+
+/// The whole second at which a timer runs out that has so much left, by a clock that was read before and after.
+fn date([before, left, after]: [i64; 3]) -> Option<i64> {
+    // What has run out, and whose signal waits, has one nanosecond left.
+    let latest = after.checked_add(left).filter(|_| left > 1 && (0..NEAR).contains(&(after - before)))?;
+    let second = latest.div_euclid(SECOND);
+    (second > 0 && latest.rem_euclid(SECOND) <= after - before).then_some(second)
+}
+
 /// Questions to a process.
 pub struct Asked {
     interval: [Data; 3],
     posix: Vec<(Timer, Data)>,
+    /// For each timer, of the wall clock: the clock, the timer, the clock.
+    dates: Vec<Vec<[Data; 3]>>,
     read_at: [Data; 2],
 }
 
@@ -91,19 +114,30 @@ pub fn ask(batch: &mut Batch, listed: &[u8], pod_tid: impl Fn(i32) -> Option<i32
         batch.must("reading an interval timer", libc::SYS_getitimer, &[which.into(), room.into()]);
         room
     });
-    let mut posix = Vec::new();
-    for mut timer in parse(&String::from_utf8_lossy(listed)) {
-        timer.tid = pod_tid(timer.tid).unwrap_or(0);
-        let room = batch.room(32);
-        batch.must("reading a timer", libc::SYS_timer_gettime, &[timer.id.into(), room.into()]);
-        posix.push((timer, room));
-    }
-    let read_at = STEADY.map(|clock| {
+    let (mut posix, mut dates) = (Vec::new(), Vec::new());
+    let read = |clock: i32, batch: &mut Batch| {
         let room = batch.room(16);
         batch.must("reading a clock", libc::SYS_clock_gettime, &[clock.into(), room.into()]);
         room
-    });
-    Asked { interval, posix, read_at }
+    };
+    let left = |timer: &Timer, batch: &mut Batch| {
+        let room = batch.room(32);
+        batch.must("reading a timer", libc::SYS_timer_gettime, &[timer.id.into(), room.into()]);
+        room
+    };
+    for mut timer in parse(&String::from_utf8_lossy(listed)) {
+        timer.tid = pod_tid(timer.tid).unwrap_or(0);
+        let looks = if timer.clock == libc::CLOCK_REALTIME { LOOKS } else { 0 };
+        let look = |batch: &mut Batch| {
+            let before = read(libc::CLOCK_REALTIME, batch);
+            [before, left(&timer, batch).skip(16), read(libc::CLOCK_REALTIME, batch)]
+        };
+        dates.push((0..looks).map(|_| look(batch)).collect());
+        let room = left(&timer, batch);
+        posix.push((timer, room));
+    }
+    let read_at = STEADY.map(|clock| read(clock, batch));
+    Asked { interval, posix, dates, read_at }
 }
 
 /// Reads the answers.
@@ -115,7 +149,12 @@ pub fn answers(asked: &Asked, done: &Done) -> Timers {
         posix: asked
             .posix
             .iter()
-            .map(|(timer, room)| Timer { setting: thirty_two(*room), ..timer.clone() })
+            .zip(&asked.dates)
+            .map(|((timer, room), looks)| {
+                let look = |look: &[Data; 3]| date(look.map(|data| nanoseconds(done.bytes(data))));
+                let date = looks.iter().find_map(look);
+                Timer { setting: thirty_two(*room), date, ..timer.clone() }
+            })
             .collect(),
         read_at: asked.read_at.map(|data| done.bytes(data).try_into().expect("asked so")),
     }
@@ -145,6 +184,7 @@ fn parse(text: &str) -> Vec<Timer> {
                 value: 0,
                 tid: 0,
                 setting: [0; 32],
+                date: None,
             });
         }
         let Some(timer) = timers.last_mut() else { continue };
@@ -304,7 +344,16 @@ mod tests {
     }
 
     fn calls_for(ids: &[i32], by_id: bool) -> Result<Vec<usize>, Error> {
-        let timer = |id| Timer { id, clock: 1, notify: 0, signal: 14, value: 0, tid: 0, setting: [0; 32] };
+        let timer = |id| Timer {
+            id,
+            clock: 1,
+            notify: 0,
+            signal: 14,
+            value: 0,
+            tid: 0,
+            setting: [0; 32],
+            date: None,
+        };
         let timers = Timers { posix: ids.iter().map(|id| timer(*id)).collect(), ..Timers::default() };
         let mut calls = Vec::new();
         let mut run = |batch: &Batch| {
@@ -344,6 +393,7 @@ mod tests {
             value: 0,
             tid: 0,
             setting: setting(left),
+            date: None,
         };
         let read_at =
             [[100i64, 900_000_000], [5, 0]].map(|t| t.map(i64::to_le_bytes).concat().try_into().unwrap());
@@ -353,5 +403,24 @@ mod tests {
         assert_eq!(next(libc::CLOCK_BOOTTIME, [2, 0]), (1, setting([7, 0])));
         assert_eq!(next(libc::CLOCK_REALTIME, [2, 0]), (0, setting([2, 0])));
         assert_eq!(next(libc::CLOCK_MONOTONIC, [0, 0]), (0, setting([0, 0])), "one that does not run");
+        let dated = Timer { date: Some(1_700_000_000), ..timer(libc::CLOCK_REALTIME, [2, 5]) };
+        assert_eq!(timers.next(&dated), (libc::TIMER_ABSTIME, setting([1_700_000_000, 0])));
+    }
+
+    #[test]
+    fn a_whole_second_is_a_date() {
+        let now = 1_700_000_000 * SECOND + 123_456_789;
+        let left = 3600 * SECOND - 123_456_789;
+        assert_eq!(date([now - 300, left, now + 200]), Some(1_700_003_600));
+        assert_eq!(date([now, left, now + 1]), Some(1_700_003_600));
+        assert_eq!(date([now - 1, left, now]), Some(1_700_003_600));
+        // Just before and just after.
+        assert_eq!(date([now - 300, left, now - 1]), None);
+        assert_eq!(date([now + 1, left, now + 300]), None);
+        // Not looked at closely enough; one that has run out; one that does not run.
+        assert_eq!(date([now - NEAR, left, now + 200]), None);
+        assert_eq!(date([1_700_000_000 * SECOND - 300, 1, 1_700_000_000 * SECOND + 200]), None);
+        assert_eq!(date([1_700_000_000 * SECOND - 300, 0, 1_700_000_000 * SECOND + 200]), None);
+        assert_eq!(date([0, i64::MAX, 5]), None);
     }
 }
