@@ -319,6 +319,25 @@ fn a_committed_move_is_open_until_its_target_says_what_it_has() {
     laptop.until_empty();
 }
 
+/// Its target says already that it runs there: what is left here is its keeper's to end, so another keeper takes it over.
+/// Here that one says that it runs, and is believed.
+#[test]
+fn a_session_whose_keeper_dies_past_the_commit_is_not_abandoned() {
+    let (desk, laptop) = (Machine::on("desk"), Machine::on("laptop"));
+    pair(&desk, &laptop);
+    desk.ok(&["run", "--no-screen", "--name", "late", "sleep", "100"]);
+    let mut sending = desk.command("roam", &["send", "late", "laptop"]).spawn().unwrap();
+    desk.until("said to run there", |s| runs_on(s, "late", "laptop"));
+    let pid = desk.folders()[0].join("keeper.pid");
+    let before = std::fs::read_to_string(&pid).unwrap();
+    common::kill_by_file(&pid);
+    desk.until_other(&pid, &before);
+    desk.until("taken over", |s| runs_on(s, "late", "desk"));
+    assert_eq!(desk.ok(&["exec", "late", "echo", "alive"]), "alive");
+    // Both say that they have it, so either is told; that it ends is enough.
+    assert!(!sending.wait().unwrap().success());
+}
+
 /// Waits for the viewer of this number at a machine, and checks what it was told.
 fn shows(machine: &Machine, number: usize, want: &str) {
     let told = machine.until_lines("viewer", number);

@@ -53,7 +53,7 @@ pub fn about(live: &Live) -> io::Result<About> {
         children.push((pid, Role::Main, Some(status)));
     }
     Ok(About {
-        identity: live.identity.clone(),
+        identity: live.identity(),
         spec: live.spec.clone(),
         facts: live.facts.clone(),
         children,

@@ -65,7 +65,7 @@ pub enum Entry {
     },
     /// The target runs it; nothing is left here.
     SendDone,
-    /// The target said that it has no copy: the session is here again.
+    /// The target said that it has no copy: the session is here again, with the generation that this record carries.
     Reclaimed,
     /// A move to here began; nothing runs yet.
     ReceiveBegun {

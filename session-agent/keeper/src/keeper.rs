@@ -258,7 +258,7 @@ impl Keeper {
         let (identity, spec, facts, state, size) = match self.phase() {
             Phase::Empty => return Err(Failure::wrong_use("This keeper has no session yet.")),
             Phase::Here { live, state } => {
-                (live.identity.clone(), live.spec.clone(), live.facts.clone(), state, live.size())
+                (live.identity(), live.spec.clone(), live.facts.clone(), state, live.size())
             }
             Phase::Away { identity, spec, facts, state } => (identity, *spec, *facts, state, (0, 0)),
         };
@@ -326,7 +326,7 @@ impl Keeper {
         end_pod(live.pod.clone()).await;
         live.drained().await;
         self.log.close();
-        if let Err(failure) = self.write(live.identity.generation, Entry::Ended { status }) {
+        if let Err(failure) = self.write(live.generation(), Entry::Ended { status }) {
             tracing::error!(%failure, "the end was not recorded");
         }
         self.set(away(live, SessionState::Ended { status }));
@@ -436,11 +436,15 @@ impl Keeper {
         }) else {
             return Err(Failure::refused("Nothing is recorded of a session in this folder."));
         };
-        // Waking raises it, also in the record of earlier versions, which did not say who the session is.
-        let generation = match records.last() {
-            Some(Record { generation, entry: Entry::Resuming { .. }, .. }) => *generation,
-            _ => identity.generation,
+        // Also raised by being taken back, and by waking as earlier versions wrote that down.
+        let last_one = records.len() - 1;
+        let raises = |(at, r): (usize, &Record)| match r.entry {
+            Entry::Reclaimed => Some(r.generation),
+            Entry::Resuming { .. } if at == last_one => Some(r.generation),
+            _ => None,
         };
+        let raised = records.iter().enumerate().filter_map(raises).max().unwrap_or(0);
+        let generation = identity.generation.max(raised);
         let identity = Identity { host, generation, ..identity };
         let last = records.last().map(|r| (r.entry.clone(), r.boot_id.clone()));
         let gone = |state| Phase::Away {
@@ -460,7 +464,10 @@ impl Keeper {
             None
         };
         match (last.map(|(entry, _)| entry), pod) {
-            (Some(Entry::Ended { status }), _) => self.set(gone(SessionState::Ended { status })),
+            (Some(Entry::Ended { status }), pod) => {
+                let _ = pod.map(|pod| pod.end());
+                self.set(gone(SessionState::Ended { status }));
+            }
             (Some(Entry::Parked { file }), None) => self.set(gone(SessionState::Parked { file })),
             // It was about to end when its keeper died.
             (Some(Entry::Parked { file }), Some(pod)) if self.sleeps(&file, &pod)? => {
@@ -593,7 +600,7 @@ impl Keeper {
         if let Err(error) = live.pod.client().ok(&Request::Release, &[]) {
             tracing::error!(%error, "the session could not be released");
         }
-        if let Err(failure) = self.write(live.identity.generation, Entry::SendUndone) {
+        if let Err(failure) = self.write(live.generation(), Entry::SendUndone) {
             tracing::warn!(%failure, "the undone move was not recorded");
         }
         self.set_state(SessionState::Running);
@@ -604,7 +611,7 @@ impl Keeper {
 #[must_use]
 pub fn away(live: &Live, state: SessionState) -> Phase {
     Phase::Away {
-        identity: live.identity.clone(),
+        identity: live.identity(),
         spec: Box::new(live.spec.clone()),
         facts: Box::new(live.facts.clone()),
         state,

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use nix::sys::socket::{getsockopt, sockopt};
@@ -27,8 +28,7 @@ pub const STREAMS: [(&str, u8); 2] = [("stdout", 1), ("stderr", 2)];
 
 /// A session with a pod.
 pub struct Live {
-    /// Who it is.
-    pub identity: Identity,
+    identity: Identity,
     /// What was started.
     pub spec: SessionSpec,
     /// What its next keeper must know.
@@ -43,6 +43,7 @@ pub struct Live {
     pub events: broadcast::Sender<Event>,
     /// The session's status once nothing but helpers is left.
     pub ended: watch::Sender<Option<i32>>,
+    generation: AtomicU64,
     /// Commands of `roam exec` that run.
     pub execs: watch::Sender<usize>,
     /// How many output streams are still being read.
@@ -133,6 +134,7 @@ impl Live {
         let ended = watch::channel(None).0;
         let pod = Arc::new(pod);
         let live = Arc::new(Self {
+            generation: identity.generation.into(),
             identity,
             spec,
             facts,
@@ -168,6 +170,24 @@ impl Live {
         });
         live.look()?;
         Ok(live)
+    }
+
+    /// Who it is.
+    #[must_use]
+    pub fn identity(&self) -> Identity {
+        Identity { generation: self.generation(), ..self.identity.clone() }
+    }
+
+    /// Its generation.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Relaxed)
+    }
+
+    /// It went to another machine and is taken back: others may have heard already that it has the generation there. It
+    /// gets, and this returns, a higher one.
+    pub fn take_back(&self) -> u64 {
+        self.generation.fetch_add(2, Ordering::Relaxed) + 2
     }
 
     /// What happened before anybody listened.

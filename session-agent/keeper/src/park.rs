@@ -172,7 +172,7 @@ fn write_frozen(
     let client = live.pod.client();
     // Whoever dies from here on: what runs past this moment would be lost once "parked" is found.
     let held = client.ok(&Request::Hold, &[]).map_err(|e| failed("Holding the session", &e));
-    if let Err(failure) = held.and_then(|()| keeper.write_synced(live.identity.generation, parked)) {
+    if let Err(failure) = held.and_then(|()| keeper.write_synced(live.generation(), parked)) {
         // The file first: without it "parked" counts for nothing, should that not have been taken back.
         forget_file(path);
         if let Err(error) = client.ok(&Request::Release, &[]) {

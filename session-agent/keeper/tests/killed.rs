@@ -97,6 +97,13 @@ fn adopt(keeper: &Running) -> Result<SessionState, Failure> {
     }
 }
 
+fn generation(keeper: &Running) -> u64 {
+    match keeper.ask(&Request::Info) {
+        Ok(Answer::Info(info)) => info.generation,
+        other => panic!("{other:?}"),
+    }
+}
+
 /// Reads a send's replies until it says this stage. The end, if that comes first.
 fn until(stream: &std::os::unix::net::UnixStream, stage: MoveStage) -> Option<Result<Answer, Failure>> {
     loop {
@@ -412,6 +419,13 @@ fn keepers_killed_past_the_commit_settle_it() {
             if toward == Toward::Target && kill_target {
                 assert_eq!(result.unwrap_err().outcome, Outcome::FailedAndUndone);
                 tell(&here, &folders, "here", "1 here\n");
+                // Newer than what the target may have been said to run, for the next keeper, too.
+                assert_eq!(generation(&here), 3);
+                here.kill();
+                let here = machines[0].keeper();
+                assert_eq!(adopt(&here), Ok(SessionState::Running));
+                assert_eq!(generation(&here), 3);
+                tell(&here, &folders, "here", "2 here\n");
                 here.ask(&Request::Stop).unwrap();
                 here.wait();
                 there.kill();

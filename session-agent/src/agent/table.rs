@@ -3,13 +3,13 @@
 //! A session is *here* (a keeper of this machine says so), *there* (a paired machine says so, or it
 //! was sent there), *parked* in a file, or has *ended*. Two machines may both claim a session for a
 //! moment around a move; the higher generation is right, because it is raised at every change of
-//! host. A copy that is still arriving is not the session yet: it counts only where nothing else is
-//! known.
+//! host, and when a machine takes back what it had sent. A copy that is still arriving is not the session yet: it counts
+//! only where nothing else is known. What runs here according to its keeper is here, whatever others claim.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use roam_api::error::Failure;
-use roam_api::session::{MachineKey, SessionId, SessionInfo, SessionState};
+use roam_api::session::{MachineKey, MoveStage, SessionId, SessionInfo, SessionState};
 use serde::{Deserialize, Serialize};
 
 use crate::names::{self, Known};
@@ -40,6 +40,22 @@ pub struct Elsewhere {
     /// True while that machine itself lists it; false for what is only remembered.
     #[serde(skip)]
     pub listed: bool,
+    /// True if this machine's keeper said that it went there: then nothing of it is left here.
+    #[serde(skip)]
+    pub sent: bool,
+}
+
+impl Elsewhere {
+    /// Whether this counts, and not what a keeper of this machine says. That alone knows what runs here: what another
+    /// machine claims counts where nothing runs here, as past a move's commit.
+    fn outranks(&self, here: &SessionInfo) -> bool {
+        let runs = match &here.state {
+            SessionState::Running | SessionState::Starting => true,
+            SessionState::Sending { stage, .. } => *stage < MoveStage::Commit,
+            _ => false,
+        };
+        self.info.generation > here.generation && (self.sent || !runs)
+    }
 }
 
 /// What must outlive a restart of the agent.
@@ -107,10 +123,9 @@ impl Table {
     pub fn heard_here(&mut self, info: SessionInfo) -> bool {
         // What an earlier keeper of it said last can be heard late.
         let is_last = matches!(info.state, SessionState::Parked { .. } | SessionState::Ended { .. });
-        if self.here.get(&info.id).is_some_and(|here| here.generation > info.generation)
-            || is_last
-                && self.there.get(&info.id).is_some_and(|there| there.info.generation > info.generation)
-        {
+        let before = self.here.get(&info.id);
+        let is_there = self.there.get(&info.id).is_some_and(|there| there.outranks(before.unwrap_or(&info)));
+        if before.is_some_and(|here| here.generation > info.generation) || is_last && is_there {
             return false;
         }
         if let SessionState::Ended { .. } = info.state {
@@ -209,7 +224,9 @@ impl Table {
             info.shown_on.clear();
             let newer = self.there.get(id).is_some_and(|there| there.info.generation >= generation);
             if !newer {
-                self.there.insert(*id, Elsewhere { machine: to, info, listed: false });
+                self.there.insert(*id, Elsewhere { machine: to, info, listed: false, sent: true });
+            } else if let Some(there) = self.there.get_mut(id) {
+                there.sent = true;
             }
         }
     }
@@ -241,7 +258,8 @@ impl Table {
                 continue;
             }
             self.parked.remove(&info.id);
-            self.there.insert(info.id, Elsewhere { machine, info, listed: true });
+            let sent = self.there.get(&info.id).is_some_and(|there| there.sent);
+            self.there.insert(info.id, Elsewhere { machine, info, listed: true, sent });
         }
         // It knows where they went, so it is still the one to ask.
         for (id, generation) in left {
@@ -280,12 +298,10 @@ impl Table {
         let there = self.there.get(id);
         if let Some(info) = here {
             let arriving = matches!(info.state, SessionState::Receiving { .. });
-            match there {
-                Some(there) if arriving || there.info.generation > info.generation => {
-                    return Some(Place::There(there.machine));
-                }
-                _ => return Some(Place::Here),
-            }
+            return Some(match there {
+                Some(there) if arriving || there.outranks(info) => Place::There(there.machine),
+                _ => Place::Here,
+            });
         }
         if let Some(SessionInfo { state: SessionState::Parked { file }, .. }) = self.parked.get(id) {
             return Some(Place::Parked(file.clone()));
@@ -346,7 +362,8 @@ impl Table {
     /// The sessions that are elsewhere, and their generations there.
     #[must_use]
     pub fn left(&self) -> Vec<(SessionId, u64)> {
-        self.there.values().map(|there| (there.info.id, there.info.generation)).collect()
+        let there = self.there.values().filter(|there| self.place(&there.info.id) != Some(Place::Here));
+        there.map(|there| (there.info.id, there.info.generation)).collect()
     }
 
     /// The sessions that ended, for a while.
@@ -568,6 +585,37 @@ mod tests {
         desk.heard_there(LAPTOP, vec![running(2, "laptop")], &[], vec![]);
         assert_eq!(desk.place(&ID), Some(Place::Parked("/f".into())));
         assert_eq!(Table::new(DESK, desk.remembered()).place(&ID), Some(Place::Parked("/f".into())));
+    }
+
+    #[test]
+    fn what_runs_here_is_here_whatever_others_claim() {
+        let sending = |stage| info(1, "desk", SessionState::Sending { to: "laptop".into(), stage });
+        let mut desk = Table::new(DESK, Remembered::default());
+        desk.heard_here(running(1, "desk"));
+        desk.heard_there(LAPTOP, vec![running(99, "laptop")], &[], vec![]);
+        assert_eq!(desk.place(&ID), Some(Place::Here));
+        assert_eq!((desk.hosted().len(), desk.left()), (1, vec![]));
+        // Remembered over a restart.
+        let mut desk = Table::new(DESK, desk.remembered());
+        desk.heard_here(running(1, "desk"));
+        assert_eq!(desk.place(&ID), Some(Place::Here));
+        desk.heard_here(info(1, "desk", SessionState::Ended { status: 3 }));
+        assert_eq!(desk.place(&ID), Some(Place::Ended(3)));
+        // Past the commit the target is asked, which may run it already.
+        let mut desk = Table::new(DESK, Remembered::default());
+        desk.heard_here(sending(MoveStage::StopAndCopy));
+        desk.heard_there(LAPTOP, vec![running(2, "laptop")], &[], vec![]);
+        assert_eq!(desk.place(&ID), Some(Place::Here));
+        desk.heard_here(sending(MoveStage::Commit));
+        assert_eq!(desk.place(&ID), Some(Place::There(LAPTOP)));
+        // Taken back all the same, because the laptop went down with it: everybody hears what is newer.
+        let mut tablet = Table::new(TABLET, Remembered::default());
+        tablet.heard_there(LAPTOP, vec![running(2, "laptop")], &[], vec![]);
+        desk.heard_here(running(3, "desk"));
+        assert_eq!(desk.place(&ID), Some(Place::Here));
+        assert_eq!(desk.remembered(), Remembered::default());
+        tablet.heard_there(DESK, desk.hosted(), &desk.left(), vec![]);
+        assert_eq!(tablet.place(&ID), Some(Place::There(DESK)));
     }
 
     #[test]

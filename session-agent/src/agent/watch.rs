@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use roam_api::keeper::{Answer, Reply, Request};
-use roam_api::session::{SessionId, SessionInfo, SessionState};
+use roam_api::session::{SessionId, SessionInfo};
 
 use super::keeper::{Alive, Keeper, alive};
 use super::{Agent, spawn};
@@ -77,7 +77,7 @@ async fn follow(agent: Arc<Agent>, runtime: PathBuf, mut told: Told, found_again
     }
 }
 
-async fn follow_to_the_end(agent: &Arc<Agent>, runtime: &Path, mut told: Told, found_again: bool) {
+async fn follow_to_the_end(agent: &Arc<Agent>, runtime: &Path, mut told: Told, mut found_again: bool) {
     let mut last: Option<SessionInfo> = None;
     let mut restarts = 0;
     loop {
@@ -90,15 +90,23 @@ async fn follow_to_the_end(agent: &Arc<Agent>, runtime: &Path, mut told: Told, f
             tokio::time::sleep(Duration::from_millis(200)).await;
             continue;
         }
-        if is_over(agent, last.as_ref()) || alive(&runtime.join("init.sock")).await == Alive::No {
+        if alive(&runtime.join("init.sock")).await == Alive::No {
             break;
         }
-        // The pod lives, and with it somebody's work: it is never given up.
+        // The pod lives, and with it somebody's work: it is never given up, whatever others say of the session.
         tracing::warn!(folder = %runtime.display(), restarts, "the session's keeper has died; starting another");
         tokio::time::sleep(pause_before(restarts)).await;
         restarts += 1;
         if let Err(failure) = adopt(agent, runtime).await {
             tracing::error!(%failure, "the session could not be taken over");
+            // It is tried again.
+            found_again = true;
+            // One that found its pod gone has nothing to wait for.
+            if alive(&runtime.join("init.sock")).await == Alive::No
+                && let Ok(mut keeper) = Keeper::connect_now(runtime).await
+            {
+                let _ = keeper.ask(&Request::Withdraw).await;
+            }
         }
     }
     end(agent, runtime, last.as_ref());
@@ -134,6 +142,9 @@ async fn listen(
                 heard = true;
                 let adopted = take_over(agent, runtime).await;
                 tracing::warn!(folder = %runtime.display(), ?adopted, "a keeper without a session");
+                if adopted.is_err() && alive(&runtime.join("init.sock")).await == Alive::Yes {
+                    break;
+                }
                 keeper.hear().await
             }
         };
@@ -146,17 +157,6 @@ async fn listen(
         }
     }
     heard
-}
-
-/// Whether the session's pod has no further business on this machine.
-fn is_over(agent: &Agent, last: Option<&SessionInfo>) -> bool {
-    use super::table::Place;
-    let Some(info) = last else { return false };
-    matches!(info.state, SessionState::Ended { .. })
-        || matches!(
-            agent.core().table.place(&info.id),
-            Some(Place::There(_) | Place::Parked(_) | Place::Ended(_))
-        )
 }
 
 async fn adopt(agent: &Agent, runtime: &Path) -> Result<(), roam_api::error::Failure> {

@@ -102,7 +102,7 @@ pub fn obey(
                 live.pod.client().ok(&Request::Hold, &[]).map_err(|e| failed("Holding the session", &e))?;
                 given.clone_from(&locks);
                 let entry = Entry::LocksGiven { to: to.to_owned(), locks: locks.clone() };
-                keeper.write(live.identity.generation, entry)?;
+                keeper.write(live.generation(), entry)?;
                 frozen.give_locks(&locks).map_err(|e| engine_failed(SENDING, e))
             })()),
             Order::TakeLocks => Report::LocksTaken((|| {

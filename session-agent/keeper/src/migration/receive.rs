@@ -227,7 +227,7 @@ impl Keeper {
                     .map_err(|_| Failure::wrong_use("This keeper has a session already."))?,
             ),
             // Taken over after a crash: only questions are answered.
-            Phase::Here { live, .. } if live.identity.id == identity.id => None,
+            Phase::Here { live, .. } if live.identity().id == identity.id => None,
             _ => return Err(Failure::wrong_use("This keeper has a session already.")),
         };
         // It has been here and left or ended; its source has not heard that it came.

@@ -114,7 +114,7 @@ impl Keeper {
         let memory = live.size().1;
         let about = about(&live).map_err(|e| failed(SENDING, &e))?;
         let lane = target.connect().await?;
-        let mut identity = live.identity.clone();
+        let mut identity = live.identity();
         identity.generation += 1;
         identity.host.clone_from(&target.name);
         let number = rand::random();
@@ -130,7 +130,7 @@ impl Keeper {
             clocks_ns: (clocks.monotonic, clocks.boottime),
             wants: encoded(&wants)?,
         };
-        self.write(live.identity.generation, Entry::SendBegun { number, to: target.name.clone() })?;
+        self.write(live.generation(), Entry::SendBegun { number, to: target.name.clone() })?;
         self.reach.send_replace(Some(target.clone()));
         let (answer, answered) = oneshot::channel();
         let begun = Instant::now();
@@ -351,7 +351,9 @@ impl Move {
                         if let Err(error) = released {
                             tracing::error!(%error, "the session could not be released");
                         }
-                        let _ = self.keeper.write(self.live.identity.generation, Entry::Reclaimed);
+                        if let Err(failure) = self.keeper.write(self.live.take_back(), Entry::Reclaimed) {
+                            tracing::warn!(%failure, "it was not recorded that the session was taken back");
+                        }
                         drop(orders.take());
                         let _ = engine.await;
                         *self.keeper.unsettled.lock().unwrap_or_else(PoisonError::into_inner) = None;
@@ -549,7 +551,7 @@ impl Move {
         }
         let Target { name: to, key, .. } = &self.target;
         let entry = Entry::Gone { number: self.rules.number, to: to.clone(), key: *key };
-        match self.keeper.write(self.live.identity.generation, entry) {
+        match self.keeper.write(self.live.generation(), entry) {
             Ok(()) => Input::Written,
             Err(failure) => {
                 let _ = client.ok(&Request::Release, &[]);
@@ -560,7 +562,7 @@ impl Move {
 
     async fn undone(mut self, failure: Failure, engine: tokio::task::JoinHandle<()>) {
         let _ = engine.await;
-        if let Err(failure) = self.keeper.write(self.live.identity.generation, Entry::SendUndone) {
+        if let Err(failure) = self.keeper.write(self.live.generation(), Entry::SendUndone) {
             tracing::warn!(%failure, "the undone move was not recorded");
         }
         self.keeper.set_state(SessionState::Running);
@@ -576,7 +578,7 @@ impl Move {
         end_pod(self.live.pod.clone()).await;
         self.live.drained().await;
         self.keeper.log.close();
-        if let Err(failure) = self.keeper.write(self.live.identity.generation, Entry::SendDone) {
+        if let Err(failure) = self.keeper.write(self.live.generation(), Entry::SendDone) {
             tracing::warn!(%failure, "the finished move was not recorded");
         }
         self.reply(Ok(report));

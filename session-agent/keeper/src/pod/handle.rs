@@ -68,14 +68,19 @@ impl Pod {
     }
 
     /// The pod of this folder, whose keeper died: its roam-init is found through its socket. None if nobody
-    /// listens there any more, or whoever did ended over the question.
+    /// listens there any more, or whoever did ended over the question, or is about to: one that was not made live holds
+    /// no session.
     ///
     /// # Errors
     /// If a pod may be there, but can't be asked just now.
     pub fn find(dir: &Path) -> io::Result<Option<Self>> {
         use io::ErrorKind::{BrokenPipe, ConnectionRefused, ConnectionReset, NotFound, UnexpectedEof};
-        match Self::open(&dir.join("init.sock"), None) {
-            Ok(pod) => Ok(Some(pod)),
+        let found = Self::open(&dir.join("init.sock"), None).and_then(|pod| {
+            let live = pod.client.state()?.live;
+            Ok(live.then_some(pod))
+        });
+        match found {
+            Ok(pod) => Ok(pod),
             Err(e) => match e.kind() {
                 NotFound | ConnectionRefused | ConnectionReset | BrokenPipe | UnexpectedEof => Ok(None),
                 _ => Err(e),
