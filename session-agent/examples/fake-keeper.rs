@@ -179,7 +179,9 @@ async fn answer(
             (Ok(Answer::Ok), false)
         }
         Request::Adopt { host } => {
-            let bytes = std::fs::read(fake.dir.join("info.json")).unwrap();
+            let Ok(bytes) = std::fs::read(fake.dir.join("info.json")) else {
+                return (Err(Failure::refused("Nothing is recorded.")), false);
+            };
             let mut info: SessionInfo = serde_json::from_slice(&bytes).unwrap();
             info.host = host;
             set(info.clone());
@@ -250,6 +252,7 @@ async fn answer(
             let _ = fake.detach.send(machine);
             (Ok(Answer::Ok), false)
         }
+        Request::Withdraw if fake.info.borrow().is_none() => (Ok(Answer::Ok), true),
         other => (Err(Failure::refused(format!("The fake keeper can't do {other:?}."))), false),
     }
 }

@@ -209,10 +209,17 @@ async fn watch_peer(agent: Arc<Agent>, link: Link) {
     if frames::write(&mut say, &Request::Watch).await.is_err() {
         return;
     }
+    let mut first = true;
     loop {
         match frames::read::<Reply>(&mut hear).await {
             Ok(Some(Reply::Sessions { has, left, ended, coming })) => {
+                let first = std::mem::take(&mut first);
                 agent.change(|core| {
+                    if first {
+                        let named = has.iter().chain(&ended).map(|info| info.id);
+                        let named: Vec<_> = named.chain(left.iter().map(|(id, _)| *id)).collect();
+                        core.table.reached(link.key, &named);
+                    }
                     let has = has.into_iter().map(|info| core.translate(info, Some(link.key))).collect();
                     let ended = ended.into_iter().map(|info| core.translate(info, Some(link.key))).collect();
                     core.table.heard_there(link.key, has, &left, ended);

@@ -43,6 +43,9 @@ pub struct Elsewhere {
     /// True if this machine's keeper said that it went there: then nothing of it is left here.
     #[serde(skip)]
     pub sent: bool,
+    /// True if that machine has ever listed it itself.
+    #[serde(default)]
+    pub confirmed: bool,
 }
 
 impl Elsewhere {
@@ -154,8 +157,11 @@ impl Table {
     fn end(&mut self, info: SessionInfo) -> bool {
         self.here.remove(&info.id);
         self.there.remove(&info.id);
-        if self.ended.iter().any(|ended| ended.id == info.id) {
-            return false;
+        if let Some(at) = self.ended.iter().position(|ended| ended.id == info.id) {
+            if self.ended[at].generation >= info.generation {
+                return false;
+            }
+            self.ended.remove(at);
         }
         self.ended.push_back(info);
         if self.ended.len() > ENDED_KEPT {
@@ -224,11 +230,18 @@ impl Table {
             info.shown_on.clear();
             let newer = self.there.get(id).is_some_and(|there| there.info.generation >= generation);
             if !newer {
-                self.there.insert(*id, Elsewhere { machine: to, info, listed: false, sent: true });
+                let there = Elsewhere { machine: to, info, listed: false, sent: true, confirmed: false };
+                self.there.insert(*id, there);
             } else if let Some(there) = self.there.get_mut(id) {
                 there.sent = true;
             }
         }
+    }
+
+    /// A paired machine is in reach again, and of these sessions it says that it has them, or that they left it or
+    /// ended. What it had once, and does not name, ended there while nobody who could say so was heard.
+    pub fn reached(&mut self, machine: MachineKey, named: &[SessionId]) {
+        self.there.retain(|id, there| there.machine != machine || !there.confirmed || named.contains(id));
     }
 
     /// A paired machine says which sessions it has, which left it, and which ended there.
@@ -259,7 +272,7 @@ impl Table {
             }
             self.parked.remove(&info.id);
             let sent = self.there.get(&info.id).is_some_and(|there| there.sent);
-            self.there.insert(info.id, Elsewhere { machine, info, listed: true, sent });
+            self.there.insert(info.id, Elsewhere { machine, info, listed: true, sent, confirmed: true });
         }
         // It knows where they went, so it is still the one to ask.
         for (id, generation) in left {
@@ -668,6 +681,33 @@ mod tests {
         desk.heard_here(again.clone());
         assert_eq!(desk.resolve("vim").unwrap(), again.id);
         assert!(desk.resolve("nothing").is_err());
+    }
+
+    #[test]
+    fn what_ended_while_nobody_heard_is_no_ghost() {
+        let mut desk = Table::new(DESK, Remembered::default());
+        desk.heard_here(running(1, "desk"));
+        desk.moved_away(&ID, LAPTOP, "laptop", 2);
+        desk.reached(LAPTOP, &[]);
+        assert_eq!(desk.place(&ID), Some(Place::There(LAPTOP)), "the laptop may not have heard of it yet");
+        desk.heard_there(LAPTOP, vec![running(2, "laptop")], &[], vec![]);
+        desk.lost(LAPTOP);
+        let mut desk = Table::new(DESK, desk.remembered());
+        desk.reached(TABLET, &[]);
+        desk.reached(LAPTOP, &[ID]);
+        assert_eq!(desk.place(&ID), Some(Place::There(LAPTOP)));
+        desk.reached(LAPTOP, &[]);
+        assert_eq!(desk.place(&ID), None);
+        assert_eq!(desk.remembered(), Remembered::default());
+    }
+
+    #[test]
+    fn the_newest_end_is_remembered() {
+        let mut desk = Table::new(DESK, Remembered::default());
+        desk.heard_here(info(1, "desk", SessionState::Ended { status: 137 }));
+        desk.heard_here(info(3, "desk", SessionState::Ended { status: 3 }));
+        desk.heard_here(info(2, "desk", SessionState::Ended { status: 2 }));
+        assert_eq!((desk.place(&ID), desk.ended().len()), (Some(Place::Ended(3)), 1));
     }
 
     #[test]

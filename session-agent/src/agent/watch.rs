@@ -18,6 +18,8 @@ use super::{Agent, spawn};
 
 /// How long a keeper may be silent before it is taken for one without a session.
 const EMPTY_TIME: Duration = Duration::from_secs(3);
+/// How long a new agent waits for the keepers that it finds, those without a session included.
+const FIRST_WORDS_TIME: Duration = Duration::from_secs(6);
 /// How long a pod that was not made to outlive its keeper may take to end after it.
 const POD_END_TIME: Duration = Duration::from_secs(2);
 /// The longest pause before another keeper is started for a session whose keepers keep dying.
@@ -32,13 +34,14 @@ pub async fn find_again(agent: &Arc<Agent>) {
         tokio::spawn(follow(agent.clone(), folder.path(), Some(told), true));
         first_words.push(first);
     }
-    // A client must not be told that its session is unknown only because the agent is new.
+    // A client must not be told that its session is unknown only because the agent is new, nor may another machine take
+    // it for ended because it is missing in the first list.
     let all = async {
         for first in first_words {
             let _ = first.await;
         }
     };
-    if tokio::time::timeout(Duration::from_secs(3), all).await.is_err() {
+    if tokio::time::timeout(FIRST_WORDS_TIME, all).await.is_err() {
         tracing::warn!("a keeper takes long to answer");
     }
 }
