@@ -43,7 +43,7 @@ const WAYS: [Way; 3] = [
 /// The part: what is read or made by calls that 6.1 lacks (PAGEMAP_SCAN, PROCMAP_QUERY, timers of a wanted id),
 /// what kernels have changed since (pidfd, epoll, guard pages, seals, rseq, vdso), registers, namespaces, and one or two
 /// of each other kind.
-const PART: [&str; 76] = [
+const PART: [&str; 78] = [
     "absent-calls",
     "anonymous-memory",
     "cold-memory",
@@ -87,6 +87,7 @@ const PART: [&str; 76] = [
     "pidfd-ended",
     "pidfd-thread",
     "pipe-data",
+    "posix-timer-date",
     "posix-timer-ids",
     "posix-timer-ids-high",
     "posix-timers",
@@ -107,6 +108,7 @@ const PART: [&str; 76] = [
     "tcp-waiting-shared",
     "terminal",
     "thread-files",
+    "thread-schedule",
     "threads",
     "timerfd",
     "unix-passed-fds",

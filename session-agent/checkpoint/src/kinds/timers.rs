@@ -4,8 +4,8 @@
 //! it would have, plus the time of the freeze.
 //!
 //! Whether a timer of the wall clock was set for a date (TIMER_ABSTIME) the kernel does not show. One that runs out at a
-//! whole second, to a few microseconds, is taken for such, and set for that date: by chance a timer set for a span
-//! of time does so once in a hundred thousand times.
+//! whole second, as exactly as can be measured, is taken for such, and set for that date: by chance a timer set for
+//! a span of time does so once in a million times.
 //!
 //! What is not carried: how often a timer ran out while its signal waited, before the freeze; and that a timer was
 //! set for a date within a second (docs/adr/0032). Refused: a timer on the CPU time of a thread where there are
@@ -27,8 +27,8 @@ const SECOND: i64 = 1_000_000_000;
 /// Without [`PR_TIMER_CREATE_RESTORE_IDS`] an id is reached by making a timer for each one below: about half a second
 /// for so many.
 const HIGHEST_ID: i32 = 1_000_000;
-/// A date is believed if it was measured as closely as this, in nanoseconds.
-const NEAR: i64 = 10_000;
+/// A date is believed if it was measured as closely as this, in nanoseconds: an emulated processor takes so long.
+const NEAR: i64 = 1_000_000;
 /// So often a timer is looked at for that: a look may be interrupted.
 const LOOKS: usize = 3;
 /// So many ids are passed by in one batch.
@@ -89,12 +89,19 @@ fn nanoseconds(bytes: &[u8]) -> i64 {
     word(0).saturating_mul(SECOND).saturating_add(word(8))
 }
 
-/// The whole second at which a timer runs out that has so much left, by a clock that was read before and after.
-fn date([before, left, after]: [i64; 3]) -> Option<i64> {
-    // What has run out, and whose signal waits, has one nanosecond left.
-    let latest = after.checked_add(left).filter(|_| left > 1 && (0..NEAR).contains(&(after - before)))?;
+/// The whole second at which a timer runs out. At each look the clock was read, what was left, and the clock again: a date
+/// agrees with every look, and the closest one judges.
+fn date(looks: impl Iterator<Item = [i64; 3]>) -> Option<i64> {
+    let (mut earliest, mut latest) = (i64::MIN, i64::MAX);
+    for [before, left, after] in looks {
+        // What has run out, and whose signal waits, has one nanosecond left.
+        let left = Some(left).filter(|left| *left > 1)?;
+        earliest = earliest.max(before.checked_add(left)?);
+        latest = latest.min(after.checked_add(left)?);
+    }
     let second = latest.div_euclid(SECOND);
-    (second > 0 && latest.rem_euclid(SECOND) <= after - before).then_some(second)
+    let is_near = latest.checked_sub(earliest)? < NEAR;
+    (second > 0 && is_near && second * SECOND >= earliest).then_some(second)
 }
 
 /// Questions to a process.
@@ -151,8 +158,7 @@ pub fn answers(asked: &Asked, done: &Done) -> Timers {
             .iter()
             .zip(&asked.dates)
             .map(|((timer, room), looks)| {
-                let look = |look: &[Data; 3]| date(look.map(|data| nanoseconds(done.bytes(data))));
-                let date = looks.iter().find_map(look);
+                let date = date(looks.iter().map(|look| look.map(|data| nanoseconds(done.bytes(data)))));
                 Timer { setting: thirty_two(*room), date, ..timer.clone() }
             })
             .collect(),
@@ -411,16 +417,21 @@ mod tests {
     fn a_whole_second_is_a_date() {
         let now = 1_700_000_000 * SECOND + 123_456_789;
         let left = 3600 * SECOND - 123_456_789;
-        assert_eq!(date([now - 300, left, now + 200]), Some(1_700_003_600));
-        assert_eq!(date([now, left, now + 1]), Some(1_700_003_600));
-        assert_eq!(date([now - 1, left, now]), Some(1_700_003_600));
+        let date = |looks: &[[i64; 3]]| date(looks.iter().copied());
+        assert_eq!(date(&[[now - 300, left, now + 200]]), Some(1_700_003_600));
+        assert_eq!(date(&[[now, left, now + 1]]), Some(1_700_003_600));
+        assert_eq!(date(&[[now - 1, left, now]]), Some(1_700_003_600));
         // Just before and just after.
-        assert_eq!(date([now - 300, left, now - 1]), None);
-        assert_eq!(date([now + 1, left, now + 300]), None);
-        // Not looked at closely enough; one that has run out; one that does not run.
-        assert_eq!(date([now - NEAR, left, now + 200]), None);
-        assert_eq!(date([1_700_000_000 * SECOND - 300, 1, 1_700_000_000 * SECOND + 200]), None);
-        assert_eq!(date([1_700_000_000 * SECOND - 300, 0, 1_700_000_000 * SECOND + 200]), None);
-        assert_eq!(date([0, i64::MAX, 5]), None);
+        assert_eq!(date(&[[now - 300, left, now - 1]]), None);
+        assert_eq!(date(&[[now + 1, left, now + 300]]), None);
+        // One look was interrupted; the other says whether it is one.
+        let interrupted = [now - 10 * NEAR, left, now + 200];
+        assert_eq!(date(&[interrupted]), None);
+        assert_eq!(date(&[interrupted, [now + 900, left - 1000, now + 1100]]), Some(1_700_003_600));
+        assert_eq!(date(&[interrupted, [now + 900, left - 990, now + 980]]), None);
+        // One that has run out, one that does not run, one that was not looked at.
+        assert_eq!(date(&[[1_700_000_000 * SECOND - 300, 1, 1_700_000_000 * SECOND + 200]]), None);
+        assert_eq!(date(&[[1_700_000_000 * SECOND - 300, 0, 1_700_000_000 * SECOND + 200]]), None);
+        assert_eq!((date(&[[0, i64::MAX, 5]]), date(&[])), (None, None));
     }
 }
