@@ -288,6 +288,11 @@ impl Stopper {
                 return Err(refuse(host, "its pid namespace can't be looked at", TRY_AGAIN));
             };
             let in_pod = |ids: &[i32]| ids.get(1).copied().unwrap_or(0);
+            if zombie && in_pod(&status.ns_sid) == 0 {
+                // One of Roam's own that roam-init has not taken note of yet: it has a session that is outside, which
+                // nothing of the session has.
+                continue;
+            }
             let mut threads: Vec<FrozenThread> = Vec::new();
             for (&tid, (owner, tracee, stop)) in &self.threads {
                 if *owner != host {

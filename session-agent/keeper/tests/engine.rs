@@ -387,6 +387,31 @@ fn a_record_may_tell_of_files_that_were_replaced_before_its_end() {
     });
 }
 
+/// What Roam itself had in the pod a moment ago is not the session's, also while roam-init has not taken note of its end.
+#[test]
+fn a_helper_that_has_just_ended_is_nobody_s() {
+    as_ordinary_user("a_helper_that_has_just_ended_is_nobody_s", || {
+        use nix::sys::signal::{Signal, kill};
+        let folders = Folders::new();
+        let mut pipes = Pipes::new();
+        let pod = create(&folders, "one");
+        start(&pod, &pipes, &["/bin/sh", "-c", "while read x; do echo $x; done"]);
+        assert_eq!(pipes.ask("there"), "there");
+        let stub = pod.spawn_stub().unwrap();
+        kill(pod.init(), Signal::SIGSTOP).unwrap();
+        kill(stub, Signal::SIGKILL).unwrap();
+        let stat = format!("/proc/{stub}/stat");
+        while !std::fs::read_to_string(&stat).unwrap().contains(") Z ") {
+            std::thread::yield_now();
+        }
+        let seen = freeze(&pod).unwrap().processes.len();
+        kill(pod.init(), Signal::SIGCONT).unwrap();
+        assert_eq!(seen, 1);
+        assert_eq!(pipes.ask("still there"), "still there");
+        pod.end().unwrap();
+    });
+}
+
 /// A parent, a child that answers from what both had before the fork, and one that only looks on.
 const FAMILY: &str = "
 import hashlib, os, signal, sys
