@@ -139,6 +139,21 @@ fn a_stub_keeps_the_capabilities() {
     });
 }
 
+/// Its keeper may be killed before it has traced it.
+#[test]
+fn a_stub_ends_with_whom_it_was_started_for() {
+    as_ordinary_user("a_stub_ends_with_whom_it_was_started_for", || {
+        let folders = Folders::new();
+        let pod = create(&folders);
+        let image = roam_sys::spawn::memory_file(c"roam-stub", &roam_sys::stub::elf_image()).unwrap();
+        let other = pod.connect().unwrap();
+        let (_, stub) = other.start(&Request::Stub, &[image.as_fd()]).unwrap();
+        drop(other);
+        assert!(ended(&stub));
+        pod.end().unwrap();
+    });
+}
+
 #[test]
 fn a_pod_that_can_not_be_made_leaves_nothing() {
     as_ordinary_user("a_pod_that_can_not_be_made_leaves_nothing", || {

@@ -31,6 +31,17 @@ struct Connection {
     socket: UnixStream,
     partial: Partial,
     watches: bool,
+    /// Handles of the stubs that were started for it.
+    stubs: Vec<OwnedFd>,
+}
+
+impl Drop for Connection {
+    /// A keeper that died before it traced a stub can't end it any more, and the session would be held to have it.
+    fn drop(&mut self) {
+        for stub in &self.stubs {
+            let _ = spawn::pidfd_signal(stub.as_fd(), libc::SIGKILL);
+        }
+    }
 }
 
 struct Init {
@@ -170,7 +181,8 @@ impl Init {
                 .and_then(|()| socket.set_read_timeout(Some(WRITE_TIME)));
             if mine && prepared.is_ok() && self.connections.len() < MAX_CONNECTIONS {
                 self.accepted += 1;
-                let connection = Connection { socket, partial: Partial::default(), watches: false };
+                let connection =
+                    Connection { socket, partial: Partial::default(), watches: false, stubs: vec![] };
                 self.connections.insert(self.accepted, connection);
             }
         }
@@ -185,6 +197,7 @@ impl Init {
         };
         let request = decode_body::<Request>(&body)
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+        let is_stub = request == Request::Stub;
         match request {
             Request::End => return Ok(Flow::End),
             Request::Watch => connection.watches = true,
@@ -196,6 +209,10 @@ impl Init {
                 (Reply::Failed { what: what.into(), errno: error.raw_os_error().unwrap_or(libc::EIO) }, None)
             }
         };
+        if let (true, Some(stub), Some(connection)) = (is_stub, &with, self.connections.get_mut(&number)) {
+            connection.stubs.retain(|stub| spawn::pidfd_signal(stub.as_fd(), 0).is_ok());
+            connection.stubs.push(stub.try_clone()?);
+        }
         let with: Vec<BorrowedFd<'_>> = with.iter().map(AsFd::as_fd).collect();
         match self.connections.get(&number) {
             Some(connection) => wire::send(&connection.socket, &reply, &with).map(|()| Flow::On),
