@@ -302,8 +302,10 @@ fn a_committed_move_is_open_until_its_target_says_what_it_has() {
     desk.fails(6, &["send", "unheard", "laptop"]);
     assert_eq!(laptop.folders().len(), 1, "nothing was withdrawn");
     laptop.ok(&["allow", "desk", "send=never"]);
-    for pid in ["keeper.pid", "init.pid"] {
-        common::kill_by_file(&laptop.folders()[0].join(pid));
+    // The pod first: it would be taken over.
+    let folder = laptop.folders().remove(0);
+    for pid in ["init.pid", "keeper.pid"] {
+        common::kill_by_file(&folder.join(pid));
     }
     laptop.until_empty();
     // It knows nothing of such a session any more, and takes none.
