@@ -57,7 +57,8 @@ impl Filter {
     }
 }
 
-/// All filters that were installed in a pod, by number (from 1), and what else the kernel can't give back. It lies in a file that outlives the keeper.
+/// All filters that were installed in a pod, by number (from 1), and what else the kernel can't give back. It lies in a
+/// file that outlives the keeper.
 #[derive(Debug)]
 pub struct Book {
     file: File,

@@ -2,7 +2,8 @@
 //! 32-bit Windows code.
 //!
 //! Selectors that are loaded travel with the registers; they name entries of this table, so it comes first.
-//! Refused: a table on a kernel that is built without them, or an entry that it does not take (16-bit segments).
+//! Where the kernel of a target is built without such tables, or without 16-bit segments, the call for an entry fails
+//! and the move is undone; that is not found before the freeze.
 
 use roam_sys::batch::{Batch, Data, Done, RetOf};
 use serde::{Deserialize, Serialize};

@@ -99,7 +99,8 @@ pub fn check(offer: &Offer, about: &About) -> Result<(), Failure> {
 /// How much is read in order to compare files before the session comes, in bytes.
 const READ: u64 = 512 << 20;
 
-/// Refuses what wants folders and files of this machine, or room, that are not here. Those of a pod's own are made with it.
+/// Refuses what wants folders and files of this machine, or room, that are not here. Those of a pod's own are made with
+/// it.
 ///
 /// # Errors
 /// The refusal.
